@@ -1,0 +1,85 @@
+"""IASSF on MSRS with the haze of the authors' release: the paper's setting (arXiv 2411.12586, Sec. IV-B).
+
+python train.py --config configs/msrs.py --config.data.root=PATH_TO_MSRS
+
+`data.root` may hold the authors' `{train,test}/{GT,hazy,IR}` or upstream MSRS `{train,test}/{vi,ir}`.
+Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. Results of our runs: docs/training.md.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Every number that a run uses, each with where it comes from."""
+    config = ConfigDict()
+    config.seed = 0  # ours: weights, order, crops, haze
+
+    config.model = model = ConfigDict()
+    model.name = "iassf"
+    model.channels = 24  # paper: C (its release)
+    model.num_prompts = 5  # paper: N
+    model.prompt_size = 64  # ours: side of the learned pool, resized to the image; 256 would be 10 M parameters
+    model.encoder_blocks = 1  # ours: paper silent
+    model.restoration_blocks = (1, 1, 2, 1, 1)  # ours: TF, three levels; paper silent
+    model.fusion_channels = 12  # ours: width of the first fusion block, keeps the cost below the release's
+    model.fusion_blocks = 5  # paper: M, Table IX has 1, 3, 5, 7
+    model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
+    model.norm = "with_bias"  # Restormer's default
+    model.without_ir = False  # Table VII
+    model.without_hde = False  # Table VII
+    model.without_p_ir = False  # Table VII
+    model.without_fr_peb = False  # Table VII
+    model.without_p_vi = False  # Table VII
+    model.without_fb_peb = False  # Table VII
+    model.dtype = "float32"  # release; "bfloat16" on a GPU
+
+    config.loss = ConfigDict({"alpha": 2.0})  # paper: Table VIII
+
+    config.optim = optim = ConfigDict()
+    optim.learning_rate = 2e-4  # paper
+    optim.min_learning_rate = 2e-6  # paper
+    optim.warmup_steps = 0  # paper silent
+    optim.beta1 = 0.9  # release: PyTorch's default
+    optim.beta2 = 0.999  # release: PyTorch's default
+    optim.epsilon = 1e-8  # release: PyTorch's default
+    optim.weight_decay = 1e-2  # release: PyTorch's default
+    optim.clip_norm = 0.0  # ours: 0 is off
+    optim.accumulate_steps = 1  # ours: batches an update
+
+    config.train = train = ConfigDict()
+    train.batch_size = 6  # paper
+    train.epochs = 300  # paper
+    train.steps = 0  # ours: overrides epochs where not 0
+    train.ema_decay = 0.0  # ours: 0 is off
+    train.log_every = 50  # ours
+
+    config.data = data = ConfigDict()
+    data.source = "pairs"
+    data.root = "data/msrs"
+    data.layout = "auto"
+    data.folders = ConfigDict({"visible": "", "infrared": "", "hazy": "", "depth": ""})  # ours: any folders
+    data.val_fraction = 0.05  # ours: held out of train where there is no val split; test is never used to choose
+    data.verify = True  # ours: decode every file once at the start
+    data.depth_meaning = ""  # ours: "depth" or "disparity", where pairs have depth maps
+    data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
+    data.crop = 256  # paper
+    data.horizontal_flip = True  # paper
+    data.vertical_flip = True  # paper
+    data.rotations = False  # ours; the release rotates
+    data.num_workers = 0  # ours: worker processes; a few where there is a GPU
+    data.haze = ConfigDict({"kinds": ("msrs_release",), "ranges": ConfigDict()})  # paper: drawn anew each epoch
+    data.scenes = ConfigDict({"num_train": 64, "num_val": 8, "height": 240, "width": 320, "seed": 0})  # ours
+
+    config.eval = ConfigDict()
+    config.eval.every = 1000  # ours: steps
+    config.eval.num_images = 16  # ours
+    config.eval.num_samples = 4  # ours: rows of the picture
+    config.eval.batch_size = 1  # ours: of eval.py
+    config.eval.pad_multiple = 32  # ours: images are padded to it, so that many sizes share few programs
+    config.eval.seed = 0  # ours: haze of validation images that have no hazy file
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 1000  # ours: steps
+    config.checkpoint.keep = 2  # ours
+    config.checkpoint.keep_every = 0  # ours: 0 is off
+    return config.lock()

@@ -1,0 +1,6 @@
+"""python -m iassf_jax."""
+
+from iassf_jax.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Checkpoints of a run (Orbax): parameters, their average, optimizer, step, data state and config, saved together."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
+
+from iassf_jax.errors import UserError
+
+CONFIG_FILE = "config.json"
+_FOLDER = "checkpoints"
+
+
+def check_tree(expected: Any, found: Any, what: str) -> None:
+    """Compares two trees by names and shapes.
+
+    Raises:
+        UserError: lists every missing, unexpected and misshapen name.
+    """
+    expected, found = ({jax.tree_util.keystr(k): tuple(x.shape) for k, x in _leaves(t)} for t in (expected, found))
+    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
+    for name in sorted(expected.keys() & found.keys()):
+        if expected[name] != found[name]:
+            problems.append(f"{name} has shape {found[name]}, not {expected[name]}")
+    if problems:
+        raise UserError(f"{what} does not fit the network of this config: {'; '.join(problems)}")
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return [(path, x) for path, x in jax.tree_util.tree_leaves_with_path(tree) if hasattr(x, "shape")]
+
+
+class Checkpoints:
+    """The checkpoints in a run's folder. The newest `keep` stay, and each whose step is a multiple of `keep_every`."""
+
+    def __init__(self, workdir: str | Path, keep: int = 2, keep_every: int = 0) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        policies = [checkpoint_managers.LatestN(keep)]
+        if keep_every:
+            policies.append(checkpoint_managers.EveryNSteps(keep_every))
+        options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies))
+        self.directory = Path(workdir).absolute() / _FOLDER
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except OSError as error:
+            raise UserError(
+                f"{self.directory}: cannot be written ({error.strerror}): choose another --workdir"
+            ) from None
+
+    def latest_step(self) -> int | None:
+        """The newest complete checkpoint's step; None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, trees: dict[str, Any], data_state: dict[str, Any]) -> None:
+        """Saves in the background; a checkpoint that is not complete never counts as one.
+
+        Args:
+            step: number of finished steps.
+            trees: name -> tree of arrays (`params`, `opt_state`, perhaps `ema`).
+            data_state: what the data iterator needs to go on, JSON-able.
+        """
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        self._manager.save(step, args=ocp.args.Composite(**items, data=ocp.args.JsonSave(data_state)), force=True)
+
+    def restore(self, step: int, trees: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reads the checkpoint of a step.
+
+        Args:
+            step: of the checkpoint.
+            trees: name -> tree of arrays or shapes like those that were saved.
+
+        Returns:
+            The trees and the data state.
+
+        Raises:
+            UserError: names or shapes differ; all of them are listed.
+        """
+        restored = {name: self._restore_tree(step, name, tree) for name, tree in trees.items()}
+        data = self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"]
+        return restored, data
+
+    def _restore_tree(self, step: int, name: str, tree: Any) -> Any:
+        where = self.directory / str(step) / name
+        if not where.is_dir():
+            raise UserError(f"{where.parent}: the checkpoint has no {name}: use the settings that it was trained with")
+        checkpointer = ocp.StandardCheckpointer()
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+        found = checkpointer.metadata(where).item_metadata.tree
+        check_tree(_plain(abstract), _plain(found), str(where))
+        return checkpointer.restore(where, abstract)
+
+    def close(self) -> None:
+        """Waits until what was saved is complete."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _plain(tree: Any) -> Any:
+    """Tuples as lists and named tuples as dicts, the form in which Orbax describes a tree."""
+    if hasattr(tree, "_asdict"):
+        return {name: _plain(x) for name, x in tree._asdict().items() if x is not None}
+    if isinstance(tree, tuple | list):
+        return [_plain(x) for x in tree]
+    if isinstance(tree, dict):
+        return {name: _plain(x) for name, x in tree.items()}
+    return tree
+
+
+def save_config(workdir: str | Path, config: ConfigDict) -> None:
+    """Writes the resolved config into the run's folder."""
+    path = Path(workdir) / CONFIG_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.to_json_best_effort(indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}): choose another --workdir") from None
+
+
+def load_config(workdir: str | Path) -> ConfigDict:
+    """The config that a run was trained with."""
+    path = Path(workdir) / CONFIG_FILE
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{workdir}: no {CONFIG_FILE} there: give the --workdir of a training run") from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): train again, or restore the file") from None
+
+
+def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
+    """Refuses to go on in a folder whose run has another network; a new folder is fine."""
+    if not (Path(workdir) / CONFIG_FILE).exists():
+        return
+    before, now = (dict(c.to_dict()["model"]) for c in (load_config(workdir), ConfigDict(json.loads(config.to_json()))))
+    changed = [
+        f"model.{k} was {before.get(k)}, is {now.get(k)}" for k in sorted(before | now) if before.get(k) != now.get(k)
+    ]
+    if changed:
+        raise UserError(f"{workdir}: holds a run with another network ({'; '.join(changed)}): choose another --workdir")
+
+
+def load_weights(workdir: str | Path, expected: Any) -> tuple[Any, int]:
+    """The newest weights of a run: the averaged ones where the run keeps an average.
+
+    Args:
+        workdir: folder of the run.
+        expected: parameter tree (arrays or shapes) of the network.
+
+    Returns:
+        The parameters and the step.
+    """
+    if not (Path(workdir) / _FOLDER).is_dir():
+        raise UserError(f"{workdir}: no {_FOLDER} there: give the --workdir of a training run")
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.latest_step()
+    if step is None:
+        raise UserError(f"{workdir}: no checkpoint is complete yet: train longer")
+    name = "ema" if (checkpoints.directory / str(step) / "ema").is_dir() else "params"
+    weights = checkpoints._restore_tree(step, name, expected)
+    checkpoints.close()
+    return weights, step

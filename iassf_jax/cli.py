@@ -1,0 +1,103 @@
+"""The command line: python -m iassf_jax COMMAND, or iassf-jax COMMAND."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
+from iassf_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command; bad input is one line on stderr and exit code 1."""
+    args = _parser().parse_args(argv)
+    try:
+        code = args.run(args)
+    except UserError as error:
+        code = f"error: {error}"
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="iassf-jax", description="Dehaze and fuse visible and infrared images.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    summary = commands.add_parser("summary", help="parameters and multiply-adds of the network and its ablations")
+    summary.add_argument("--workdir", help="folder of a training run; default: the paper's network")
+    summary.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
+    summary.set_defaults(run=_summary)
+
+    haze = commands.add_parser("haze", help="synthesise hazy images")
+    haze.add_argument("--visible", required=True, metavar="DIR", help="clear images")
+    haze.add_argument("--output", required=True, metavar="DIR", help="hazy PNGs and haze.json go there")
+    haze.add_argument("--kind", default="msrs_release", choices=sorted(HAZE_KINDS))
+    haze.add_argument("--seed", type=int, default=0)
+    haze.add_argument("--depth", metavar="DIR", help="depth maps, for the kind 'depth'")
+    haze.add_argument("--depth-meaning", choices=DEPTH_MEANINGS, help="what the maps hold")
+    haze.add_argument("--depth-scale", type=float, help="metres = value * SCALE (depth) or SCALE / value (disparity)")
+    haze.add_argument("--range", dest="ranges", action="append", default=[], type=_range, metavar="NAME=LOW,HIGH",
+                      help="what is drawn for each image, e.g. beta=0.01,0.03; may be repeated")  # fmt: skip
+    haze.add_argument("--overwrite", action="store_true", help="make images anew that are already there")
+    haze.set_defaults(run=_haze)
+
+    scenes = commands.add_parser("scenes", help="write generated scenes: vi, ir and depth")
+    scenes.add_argument("--output", required=True, metavar="DIR")
+    scenes.add_argument("--count", type=int, default=16)
+    scenes.add_argument("--seed", type=int, default=0)
+    scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
+    scenes.set_defaults(run=_scenes)
+    return parser
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, values = text.partition("=")
+    low, high = values.split(",")  # a ValueError becomes argparse's own message
+    return name, (float(low), float(high))
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from iassf_jax import cost
+    from iassf_jax.checkpoints import load_config
+    from iassf_jax.models import IASSF, build_model
+    from iassf_jax.runtime import set_up
+
+    set_up()
+    height, width = args.size
+    if min(height, width) < 1:
+        raise UserError(f"--size {height} {width}: give a height and a width of at least 1")
+    model = build_model(load_config(args.workdir)["model"]) if args.workdir else IASSF()
+    print(f"multiply-adds for one {width}x{height} pair\n\n{cost.table(model, height, width)}")
+    print(f"\n{cost.ablation_table(model, height, width)}")
+
+
+def _haze(args: argparse.Namespace) -> int:
+    from iassf_jax.data.haze_folder import haze_folder
+    from iassf_jax.data.layouts import format_problems
+
+    records, problems = haze_folder(
+        args.visible,
+        args.output,
+        args.kind,
+        args.seed,
+        depth_dir=args.depth,
+        depth_meaning=args.depth_meaning,
+        depth_scale=args.depth_scale,
+        ranges=dict(args.ranges),
+        progress=lambda items: tqdm(items, unit="image", disable=None),
+        overwrite=args.overwrite,
+    )
+    print(f"{len(records)} hazy images in {args.output}")
+    if problems:
+        print(f"{len(problems)} left out:\n{format_problems(problems)}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _scenes(args: argparse.Namespace) -> None:
+    from iassf_jax.data.scenes import write_scenes
+
+    stems = write_scenes(args.output, args.count, args.seed, *args.size)
+    print(f"{len(stems)} scenes in {args.output}")

@@ -1,0 +1,392 @@
+"""Read and write image files, and the value ranges used everywhere else.
+
+Files hold uint8 or uint16; networks take float32 in [-1, 1]. Nothing here imports jax: data workers run it.
+"""
+
+import os
+import stat
+import struct
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from iassf_jax.errors import UserError
+
+Array = np.ndarray[Any, Any]
+PathLike = str | os.PathLike[str]
+
+_LIMIT_NAME = "OPENCV_IO_MAX_IMAGE_PIXELS"
+# OpenCV reads its limit once, while it is being imported, so the variable has to be there first.
+os.environ.setdefault(_LIMIT_NAME, str(1 << 28))
+
+import cv2  # noqa: E402
+
+_limit_text = os.environ[_LIMIT_NAME]
+# 2^28 pixels are 16384 x 16384, about 800 MB of 8-bit RGB. A user who needs more sets the variable.
+MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
+_LUMA_601 = np.array([0.299, 0.587, 0.114])
+
+# Start-of-frame markers of JPEG: C0 to CF, less DHT (C4), JPG (C8) and DAC (CC).
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class _BadHeader(Exception):
+    """The bytes are no header that we can read; the message is the reason."""
+
+
+def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
+    data = file.read(struct.calcsize(layout))
+    if len(data) < struct.calcsize(layout):
+        raise _BadHeader("is cut off in its header")
+    return struct.unpack(layout, data)
+
+
+def _png_size(file: BinaryIO) -> tuple[int, int]:
+    file.seek(12)
+    name, width, height = _unpack(file, ">4sII")
+    if name != b"IHDR":
+        raise _BadHeader("has a damaged PNG header")
+    return height, width
+
+
+def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
+    file.seek(2)
+    while True:
+        prefix, marker = _unpack(file, ">BB")
+        while marker == 0xFF:  # fill bytes are allowed before a marker
+            (marker,) = _unpack(file, ">B")
+        if prefix != 0xFF or marker in (0xD9, 0xDA):
+            raise _BadHeader("has a damaged JPEG header")
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            continue
+        (length,) = _unpack(file, ">H")
+        if marker in _JPEG_FRAMES:
+            _, height, width = _unpack(file, ">BHH")
+            return height, width
+        file.seek(max(length, 2) - 2, os.SEEK_CUR)
+
+
+def _webp_size(file: BinaryIO) -> tuple[int, int]:
+    file.seek(12)
+    chunk, _ = _unpack(file, "<4sI")
+    if chunk == b"VP8X":
+        data = _unpack(file, "<10B")
+        width, height = (data[i] + (data[i + 1] << 8) + (data[i + 2] << 16) + 1 for i in (4, 7))
+    elif chunk == b"VP8L":
+        _, bits = _unpack(file, "<BI")
+        width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+    elif chunk == b"VP8 ":
+        _, code, width, height = _unpack(file, "<3s3sHH")
+        if code != b"\x9d\x01\x2a":
+            raise _BadHeader("has a damaged WebP header")
+        width, height = width & 0x3FFF, height & 0x3FFF
+    else:
+        raise _BadHeader("has a damaged WebP header")
+    return height, width
+
+
+def _bmp_size(file: BinaryIO) -> tuple[int, int]:
+    file.seek(14)
+    header, width, height = _unpack(file, "<Iii")
+    if header == 12:
+        raise _BadHeader("has the BMP header of OS/2, with which OpenCV loses the colours: save it as PNG")
+    return abs(height), width  # a negative height only says that the rows run downwards
+
+
+def _tiff_size(file: BinaryIO) -> tuple[int, int]:
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    (version,) = _unpack(file, order + "H")
+    if version == 43:  # BigTIFF
+        count_type, entry, scalars = "Q", "HHQ8s", {1: "B", 3: "H", 4: "I", 16: "Q"}
+        _, _, offset = _unpack(file, order + "HHQ")
+    else:
+        count_type, entry, scalars = "H", "HHI4s", {1: "B", 3: "H", 4: "I"}
+        (offset,) = _unpack(file, order + "I")
+    file.seek(offset)
+    (count,) = _unpack(file, order + count_type)
+    tags = {}
+    for _ in range(min(count, 4096)):
+        tag, kind, _, value = _unpack(file, order + entry)
+        if kind in scalars:
+            tags[tag] = struct.unpack_from(order + scalars[kind], value)[0]
+    if 256 not in tags or 257 not in tags:
+        raise _BadHeader("has a TIFF header without a width or height")
+    # OpenCV turns such TIFF files, but not JPEG, PNG or WebP: refuse rather than treat formats differently.
+    if tags.get(274, 1) != 1:
+        raise _BadHeader(f"has the TIFF orientation tag {tags[274]}: save it upright and without the tag")
+    return tags[257], tags[256]
+
+
+def _header_size(file: BinaryIO) -> tuple[int, int]:
+    start = file.read(12)
+    if not start:
+        raise _BadHeader("is empty: copy or download it again")
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png_size(file)
+    if start.startswith(b"\xff\xd8\xff"):
+        return _jpeg_size(file)
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return _webp_size(file)
+    if start.startswith(b"BM"):
+        return _bmp_size(file)
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff_size(file)
+    raise _BadHeader("is not a PNG, JPEG, WebP, BMP or TIFF image, whatever its name says: convert it")
+
+
+def _open(path: PathLike) -> BinaryIO:
+    """Opens a regular file for reading, and says what is wrong when there is none."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            return open(path, "rb")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: check the path") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read: change its permissions") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be opened ({error}): check the path") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path}: is a folder, not an image: name one of the files in it")
+    raise UserError(f"{path}: is not a regular file: copy the image to one")
+
+
+def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
+    try:
+        height, width = _header_size(file)
+    except _BadHeader as error:
+        reason = str(error)
+        raise UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again")) from None
+    if height < 1 or width < 1:
+        raise UserError(f"{path}: its header says {width} x {height} pixels: copy or download it again")
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"{path}: {width} x {height} pixels are more than the limit of {MAX_PIXELS}: make it smaller, "
+            f"or set the environment variable {_LIMIT_NAME}"
+        )
+    return height, width
+
+
+def image_size(path: PathLike) -> tuple[int, int]:
+    """Height and width of an image file in pixels, from its header alone: nothing is decoded.
+
+    Args:
+        path: a PNG, JPEG, WebP, BMP or TIFF file (told apart by content, not by name).
+
+    Returns:
+        `(height, width)` as stored; an EXIF orientation is not applied. Of several pages, the first.
+
+    Raises:
+        UserError: no such file, not an image, a damaged header, or more than `MAX_PIXELS` pixels.
+    """
+    with _open(path) as file:
+        return _checked_size(path, file)
+
+
+def read_image(path: PathLike) -> Array:
+    """Reads an image file as it is stored.
+
+    Palettes are resolved and alpha is dropped. An EXIF orientation is NOT applied: fusion needs the two
+    images of a pair pixel on pixel, cameras often write the tag into one of them only, and registered data
+    sets are registered as stored. Of an animation or a file of several pages the first is read.
+    Truncated files are refused; damage inside the data is seen in PNG (checksums), elsewhere not always.
+
+    Args:
+        path: a PNG, JPEG, WebP, BMP or TIFF file (told apart by content, not by name).
+
+    Returns:
+        uint8 or uint16 `[H, W]` (grey) or `[H, W, 3]` (R, G, B).
+
+    Raises:
+        UserError: the file is missing, unreadable, no image, too large, truncated, or not of 8 or 16 bits.
+    """
+    with _open(path) as file:
+        height, width = _checked_size(path, file)
+        file.seek(0)
+        try:
+            data = file.read()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error}): copy it again") from None
+    damaged = f"{path}: is truncated or damaged and cannot be decoded: copy or download it again"
+    # Scan data cannot hold these markers, so a whole JPEG has an end (D9) after its last start of scan (DA).
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise UserError(damaged)
+    try:
+        # From memory: cv2.imread fills the rest of a truncated JPEG with grey and says nothing.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[:2] != (height, width):
+        raise UserError(damaged)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path}: holds {image.dtype} values: save it as an 8-bit or 16-bit image")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return image.reshape(height, width)
+    if image.shape[2] not in (3, 4):
+        raise UserError(f"{path}: has {image.shape[2]} channels: save it as grey, RGB or RGBA")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
+
+
+def read_visible(path: PathLike) -> Array:
+    """Reads a visible image.
+
+    Args:
+        path: the image file; a grey one is repeated to three channels.
+
+    Returns:
+        uint8 or uint16 `[H, W, 3]`, R, G, B.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    image = read_image(path)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def read_infrared(path: PathLike) -> Array:
+    """Reads an infrared image as one channel.
+
+    Args:
+        path: the image file; one of three equal channels loses two of them, a coloured one becomes its luma.
+
+    Returns:
+        uint8 or uint16 `[H, W]`.
+
+    Raises:
+        UserError: as `read_image`.
+
+    Source:
+        Luma: ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, rounded to nearest.
+    """
+    image = read_image(path)
+    if image.ndim == 2:
+        return image
+    first = image[..., 0]
+    if np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2]):
+        return np.ascontiguousarray(first)
+    return np.rint(image @ _LUMA_601).astype(image.dtype)
+
+
+def open_npy(path: PathLike) -> Array:
+    """Opens a .npy file memory-mapped; a UserError if it is missing, truncated, or no numbers of shape `[H, W]`."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as .npy ({str(error).splitlines()[0]}): save it again") from None
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "uif":
+        raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}: save numbers of shape [H, W]")
+    return array
+
+
+def to_float(image: Array) -> Array:
+    """Brings an image to 0..1.
+
+    Args:
+        image: uint8 or uint16 of any shape, divided by 255 or 65535; or float in 0..1, which passes.
+
+    Returns:
+        float32, same shape, 0..1.
+
+    Raises:
+        UserError: another type, an empty array, or float values that are not finite or outside 0..1.
+    """
+    image = np.asarray(image)
+    if image.size == 0:
+        raise UserError(f"the image is empty (shape {image.shape}): check how it was read or cropped")
+    if image.dtype.kind == "u" and image.dtype.itemsize <= 2:
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    if image.dtype.kind != "f":
+        raise UserError(f"the image holds {image.dtype} values: pass uint8, uint16, or float in 0..1")
+    low, high = float(image.min()), float(image.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # min and max of an array with NaN are NaN
+        raise UserError("the float image holds NaN or infinity: mend those pixels first")
+    if low < 0 or high > 1:
+        raise UserError(f"the float image runs from {low:g} to {high:g}: scale it to 0..1, or pass uint8 or uint16")
+    return image.astype(np.float32)
+
+
+def to_signed(image: Array) -> Array:
+    """`to_float` (same Args and Raises), brought to the range of the networks: float32, same shape, -1..1."""
+    return to_float(image) * np.float32(2) - np.float32(1)
+
+
+def to_uint8(image: Array) -> Array:
+    """Turns network output into 8 bits by rounding to nearest; the inverse of `to_signed` for uint8.
+
+    Args:
+        image: float of any shape, nominally -1..1; what lies outside is clipped.
+
+    Returns:
+        uint8, same shape: round(255 * (0.5 * clip(image, -1, 1) + 0.5)), ties to even.
+
+    Raises:
+        UserError: the values hold NaN.
+    """
+    image = np.asarray(image, np.float32)
+    if np.isnan(image).any():
+        raise UserError("the image to save holds NaN: the weights or the input are broken, check them")
+    return np.rint(255 * (np.clip(image, -1, 1) * np.float32(0.5) + np.float32(0.5))).astype(np.uint8)
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Writes a file as a whole or not at all; parent folders are made.
+
+    Args:
+        path: the file to write or replace.
+        data: its content.
+
+    Raises:
+        UserError: the folder or the disk refuses.
+    """
+    target = Path(path)
+    # In the same folder, since a rename is atomic only inside one file system; hidden, so that no listing finds it.
+    scratch = target.with_name(f".{target.stem}.{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.write_bytes(data)
+            os.replace(scratch, target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UserError(f"{path}: cannot be written ({why}): check the folder, its permissions and the disk") from None
+
+
+def write_image(path: PathLike, image: Array) -> None:
+    """Writes an image file as a whole or not at all; parent folders are made.
+
+    PNG, BMP, TIFF and WebP are written without loss, JPEG with OpenCV's quality 95.
+
+    Args:
+        path: the file to write or replace; its suffix chooses the format.
+        image: uint8 or uint16 `[H, W]` or `[H, W, 3]` (R, G, B); uint16 only as PNG or TIFF.
+
+    Raises:
+        UserError: an unknown suffix, an array that is no such image, or a folder or disk that refuses.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise UserError(f"{path}: cannot write the format '{suffix}': use one of {' '.join(IMAGE_SUFFIXES)}")
+    image = np.asarray(image)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path}: the image to write holds {image.dtype} values: bring it to uint8 first (to_uint8)")
+    if image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise UserError(f"{path}: an array of shape {image.shape} is no image: pass [H, W] or [H, W, 3]")
+    if image.dtype == np.uint16 and suffix not in _SUFFIXES_16_BIT:
+        raise UserError(f"{path}: '{suffix}' cannot hold 16 bits: use .png or .tif, or bring the image to uint8")
+    if image.ndim == 3:
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    try:
+        done, data = cv2.imencode(suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise UserError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels do not fit '{suffix}': use .png")
+    write_bytes(path, data.tobytes())

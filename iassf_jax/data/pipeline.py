@@ -1,0 +1,230 @@
+"""From image pairs to training batches (Grain), and to whole examples for validation and evaluation.
+
+Nothing here runs JAX: Grain's worker processes import this module.
+"""
+
+import contextlib
+import dataclasses
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from iassf_jax.data import images
+from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
+from iassf_jax.data.layouts import Pair, PairList, find_pairs
+from iassf_jax.data.scenes import SceneSource
+from iassf_jax.errors import UserError
+
+Example = dict[str, Any]
+STORED = "stored"
+
+
+class Source(Protocol):
+    """Random access to raw examples: `clear` uint8|uint16[H, W, 3], `infrared` [H, W], `hazy`, `depth` if there."""
+
+    stems: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSource:
+    """Image files. `depth_meaning` and `depth_scale` as `load_depth` takes them, where pairs have depth maps."""
+
+    pairs: tuple[Pair, ...]
+    depth_meaning: str = ""
+    depth_scale: float = 1.0
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """File names without suffix, in the order of the pairs."""
+        return tuple(pair.stem for pair in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        pair = self.pairs[index]
+        example = {
+            "index": np.int64(index),
+            "clear": images.read_visible(pair.visible),
+            "infrared": images.read_infrared(pair.infrared),
+        }
+        if pair.hazy:
+            example["hazy"] = images.read_visible(pair.hazy)
+        if pair.depth and self.depth_meaning:
+            example["depth"] = load_depth(pair.depth, self.depth_meaning, self.depth_scale)
+        return example
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedSource:
+    """Generated scenes, made anew at each access."""
+
+    scenes: SceneSource
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Made-up names, by number."""
+        return tuple(f"scene{i:05d}" for i in range(len(self.scenes)))
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> Example:
+        scene = self.scenes[index]
+        return {
+            "index": np.int64(index),
+            "clear": scene.visible,
+            "infrared": scene.infrared,
+            "depth": scene.depth,
+        }
+
+
+def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
+    """Opens the examples that a config's `data` section describes.
+
+    Args:
+        data: the section, see `configs/msrs.py`.
+        split: "train", "val", "test" or "all".
+
+    Returns:
+        The source, and the list of pairs and problems (empty for generated scenes).
+
+    Raises:
+        UserError: a wrong setting, or no usable pair.
+    """
+    if data["source"] == "scenes":
+        scenes = data["scenes"]
+        # Far apart, so that no number of scenes makes the splits meet.
+        seed = scenes["seed"] + 1_000_003 * ("train", "val", "test", "all").index(split)
+        count = scenes["num_train"] if split in ("train", "all") else scenes["num_val"]
+        source = SceneSource(count, seed, scenes["height"], scenes["width"])
+        return GeneratedSource(source), PairList((), ())
+    if data["source"] != "pairs":
+        raise UserError(f"data.source is {data['source']!r}: set it to 'pairs' or 'scenes'")
+    folders = {role: path for role, path in dict(data["folders"]).items() if path} or None
+    layout = "folders" if folders else data["layout"]
+    found = find_pairs(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
+    return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
+
+
+def add_haze(
+    example: Example, rng: np.random.Generator, haze: Mapping[str, Any], window: tuple[int, int, int, int] | None = None
+) -> np.ndarray:
+    """The hazy image of an example: a stored one, or haze of a kind drawn from `haze["kinds"]`.
+
+    Args:
+        example: raw, with `clear` and perhaps `depth` and `hazy`.
+        rng: of all draws.
+        haze: `kinds`, names of `haze.HAZE_KINDS` or "stored"; `ranges`, overriding those of the kinds, by kind.
+        window: as in `apply_haze`, when the example is a crop.
+    """
+    kind = haze["kinds"][int(rng.integers(len(haze["kinds"])))]
+    if kind == STORED:
+        if "hazy" not in example:
+            raise UserError("data.haze.kinds has 'stored' but there are no hazy files: name a kind of haze instead")
+        return example["hazy"]
+    params = draw_haze(kind, rng, haze["ranges"].get(kind))
+    return apply_haze(example["clear"], params, example.get("depth"), window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment(grain.transforms.RandomMap):
+    """Random crop, haze, flips and quarter turns: a raw example to float32 arrays in [-1, 1]."""
+
+    crop: int
+    haze: Mapping[str, Any]
+    horizontal_flip: bool = True
+    vertical_flip: bool = True
+    rotations: bool = False
+
+    def random_map(self, element: Example, rng: np.random.Generator) -> Example:
+        """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop."""
+        layers = {name: x for name, x in element.items() if name != "index"}
+        layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
+        height, width = layers["clear"].shape[:2]
+        top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
+        layers = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
+        layers["hazy"] = add_haze(layers, rng, self.haze, (top, left, height, width))
+        flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
+        turns = int(rng.integers(4)) if self.rotations else 0
+        out = {"index": element["index"]}
+        for name in ("hazy", "infrared", "clear"):
+            x = np.rot90(layers[name][:: -1 if flips[0] else 1, :: -1 if flips[1] else 1], turns)
+            out[name] = np.ascontiguousarray(_signed(x))
+        return out
+
+
+def _at_least(x: np.ndarray, size: int) -> np.ndarray:
+    """Mirror-pads an image that is smaller than the crop."""
+    bottom, right = (max(0, size - n) for n in x.shape[:2])
+    return cv2.copyMakeBorder(x, 0, bottom, 0, right, cv2.BORDER_REFLECT) if bottom or right else x
+
+
+def _signed(x: np.ndarray) -> np.ndarray:
+    x = images.to_signed(x)
+    return x if x.ndim == 3 else x[..., None]
+
+
+def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, seed: int) -> grain.DatasetIterator:
+    """Endless shuffled batches: `hazy`, `clear` float32[B, S, S, 3], `infrared` float32[B, S, S, 1], `index` int64[B].
+
+    The order and every random draw follow from the seed, an epoch and a position; not from the number of workers. The
+    last partial batch of an epoch is dropped.
+    """
+    if len(source) < batch_size:
+        raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
+    names = ("horizontal_flip", "vertical_flip", "rotations")
+    augment = Augment(data["crop"], dict(data["haze"]), **{name: data[name] for name in names})
+    dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
+    dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
+    dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    if data["num_workers"]:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=data["num_workers"], per_worker_buffer_size=2)
+        dataset = dataset.mp_prefetch(options)
+    with _workers_off_the_accelerator():
+        iterator = iter(dataset)
+        iterator.start_prefetch()
+    return iterator
+
+
+@contextlib.contextmanager
+def _workers_off_the_accelerator() -> Iterator[None]:
+    """Worker processes that import JAX by accident would each take accelerator memory."""
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JAX_PLATFORMS"]
+        else:
+            os.environ["JAX_PLATFORMS"] = before
+
+
+def whole_example(source: Source, index: int, haze: Mapping[str, Any], seed: int) -> Example:
+    """One full-size example for validation or evaluation, always with the same haze.
+
+    A hazy file is taken where there is one; else haze is drawn from a generator of the seed and the stem.
+
+    Returns:
+        `stem`; `hazy`, `clear` uint8|uint16[H, W, 3]; `infrared` uint8|uint16[H, W].
+    """
+    example = source[index]
+    stem = source.stems[index]
+    if "hazy" not in example:
+        kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or ("none",)
+        rng = np.random.default_rng([seed, zlib.crc32(stem.encode())])
+        example["hazy"] = add_haze(example, rng, {**haze, "kinds": kinds})
+    return {"stem": stem, **{name: example[name] for name in ("hazy", "clear", "infrared")}}

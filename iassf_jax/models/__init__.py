@@ -1,0 +1,31 @@
+"""The networks by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from iassf_jax.errors import UserError
+from iassf_jax.models.iassf import IASSF
+
+MODELS: dict[str, type[nn.Module]] = {"iassf": IASSF}
+
+
+def build_model(settings: Mapping[str, Any]) -> nn.Module:
+    """Makes the network that a config's `model` section describes.
+
+    Args:
+        settings: `name` (a key of `MODELS`) and the fields of that module.
+
+    Raises:
+        UserError: an unknown name or field.
+    """
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(settings).items()}
+    name = settings.pop("name", None)
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}: set model.name to one of {', '.join(MODELS)}")
+    fields = {f.name for f in dataclasses.fields(MODELS[name])} - {"parent", "name"}
+    if unknown := sorted(set(settings) - fields):
+        raise UserError(f"model {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
+    return MODELS[name](**settings)

@@ -1,0 +1,161 @@
+"""Haze density estimation (HDE, Eq. 3-4), differentiable and on the device.
+
+Sources: He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 2009 (dark channel, atmospheric
+light, transmission); He et al., "Guided Image Filtering", ECCV 2010. Everything is computed in float32.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def _sliding(x: jax.Array, window: int, axis: int, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
+    """Combines each `window` neighbours along `axis`; the result is window - 1 shorter.
+
+    Doubles the window log2 times: no running sum whose rounding grows with the image, and only element-wise
+    operations, so that minimum and sum are differentiable on every device.
+    """
+    size = x.shape[axis] - window + 1
+
+    def piece(y: jax.Array, start: int, length: int) -> jax.Array:
+        return jax.lax.slice_in_dim(y, start, start + length, axis=axis)
+
+    result, covered, power, width = None, 0, x, 1
+    while True:
+        if window & width:
+            part = piece(power, covered, size)
+            result = part if result is None else combine(result, part)
+            covered += width
+        if 2 * width > window:
+            return result
+        length = power.shape[axis] - width
+        power, width = combine(piece(power, 0, length), piece(power, width, length)), 2 * width
+
+
+def local_minimum(x: jax.Array, window: int) -> jax.Array:
+    """Minimum over a centred window x window neighbourhood; pixels outside the image are ignored.
+
+    Args:
+        x: float[B, H, W].
+        window: odd, in pixels; may exceed the image.
+    """
+    before = window // 2
+    pads = ((0, 0), (before, window - 1 - before), (before, window - 1 - before))
+    x = jnp.pad(x, pads, constant_values=jnp.inf)
+    for axis in (1, 2):
+        x = _sliding(x, window, axis, jnp.minimum)
+    return x
+
+
+def box_mean(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
+    """Mean over the window of offsets -before ... +after in both directions.
+
+    Args:
+        x: float[B, H, W].
+        before, after: window in pixels; may exceed the image, which is then mirrored repeatedly.
+        border: "symmetric" repeats the edge pixel (OpenCV's BORDER_REFLECT), "reflect" does not (BORDER_REFLECT_101).
+    """
+    window = before + after + 1
+    for axis in (1, 2):
+        x = _sliding(_mirror(x, before, after, axis, border), window, axis, jnp.add) / window
+    return x
+
+
+def _mirror(x: jax.Array, before: int, after: int, axis: int, border: str) -> jax.Array:
+    """`jnp.pad` along one axis; by indices where the image is so small that jnp would pad in many rounds."""
+    size = x.shape[axis]
+    if max(before, after) < size:
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (before, after)
+        return jnp.pad(x, pads, mode=border)
+    return jnp.take(x, np.pad(np.arange(size), (before, after), mode=border), axis=axis)
+
+
+def dark_channel(images: jax.Array, window: int = 15) -> jax.Array:
+    """Minimum over the channels and over a window x window neighbourhood: float[B, H, W, C] -> float[B, H, W]."""
+    return local_minimum(images.min(axis=-1), window)
+
+
+def atmospheric_light(images: jax.Array, dark: jax.Array, fraction: float = 0.001) -> jax.Array:
+    """Mean of the images at the brightest `fraction` of the dark channel's pixels (at least one).
+
+    Args:
+        images: float[B, H, W, C].
+        dark: float[B, H, W].
+
+    Returns:
+        float[B]: one number an image, over pixels and channels.
+    """
+    batch, height, width = dark.shape
+    count = max(1, int(fraction * height * width))
+    _, index = jax.lax.top_k(jax.lax.stop_gradient(dark).reshape(batch, -1), count)
+    pixels = images.mean(axis=-1).reshape(batch, -1)
+    return jnp.take_along_axis(pixels, index, axis=1).mean(axis=1)
+
+
+def guided_filter(
+    guide: jax.Array,
+    image: jax.Array,
+    radius: int | tuple[int, int] = 60,
+    epsilon: float = 1e-4,
+    border: str = "symmetric",
+) -> jax.Array:
+    """Edge-preserving filter: locally, the output is linear in the guide (He et al. 2010, Eq. 5-8).
+
+    Args:
+        guide, image: float[B, H, W].
+        radius: pixels on each side of the window's centre, or (before, after).
+        epsilon: regularisation, in squared units of the guide.
+        border: as in `box_mean`.
+    """
+    before, after = (radius, radius) if isinstance(radius, int) else radius
+    mean = functools.partial(box_mean, before=before, after=after, border=border)
+    # Centred values: the variance is a difference of squares, and loses no digits to a common offset.
+    offset = guide.mean(axis=(1, 2), keepdims=True)
+    centred = guide - offset
+    stacked = jnp.concatenate([centred, image, centred * image, centred * centred])
+    mean_g, mean_i, mean_gi, mean_gg = jnp.split(mean(stacked), 4)
+    slope = (mean_gi - mean_g * mean_i) / (jnp.maximum(mean_gg - mean_g * mean_g, 0.0) + epsilon)
+    intercept = mean_i - slope * mean_g
+    slope, intercept = jnp.split(mean(jnp.concatenate([slope, intercept])), 2)
+    return slope * centred + intercept
+
+
+def normalise_image(features: jax.Array) -> jax.Array:
+    """Brings each image of float[B, H, W, C] to [0, 1] by its own extremes; a constant one becomes 0."""
+    low, high = (f(features, axis=(1, 2, 3), keepdims=True) for f in (jnp.min, jnp.max))
+    spread = high - low
+    return (features - low) / jnp.where(spread > 1e-8, spread, 1.0)
+
+
+def haze_density(
+    features: jax.Array,
+    window: int = 15,
+    omega: float = 0.95,
+    fraction: float = 0.001,
+    radius: int = 60,
+    epsilon: float = 1e-4,
+) -> jax.Array:
+    """Haze density H = 1 - T' of visible features (Eq. 3-4).
+
+    T = 1 - omega * dark_channel(F~ / A), refined to T' by a guided filter whose guide is F~, the channel mean.
+
+    Args:
+        features: float[B, H, W, C], any range.
+        window: side of the dark channel's neighbourhood, pixels.
+        omega: how much of the haze counts (1: all).
+        fraction: brightest part of the dark channel that makes the atmospheric light A.
+        radius, epsilon: of the guided filter.
+
+    Returns:
+        float32[B, H, W] in [0, 1].
+    """
+    images = normalise_image(features.astype(jnp.float32))
+    light = atmospheric_light(images, dark_channel(images, window), fraction)[:, None, None]
+    mean = images.mean(axis=-1)
+    relative = mean / jnp.where(light > 1e-6, light, 1.0)
+    transmission = 1.0 - omega * local_minimum(relative, window)
+    return jnp.clip(1.0 - guided_filter(mean, transmission, radius, epsilon), 0.0, 1.0)

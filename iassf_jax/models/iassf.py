@@ -1,0 +1,127 @@
+"""The network of the paper: one stage from a hazy visible and an infrared image to a dehazed and a fused image."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from iassf_jax.models.fusion import MsPEFM
+from iassf_jax.models.haze_density import haze_density
+from iassf_jax.models.layers import DTYPES, pad_to_multiple
+from iassf_jax.models.prompts import PEB, PGM, num_heads
+from iassf_jax.models.restoration import IAFRM
+from iassf_jax.models.restormer import RestormerBlock
+
+
+class Encoder(nn.Module):
+    """3x3 convolution to C channels and Restormer blocks; one set of weights for both modalities."""
+
+    channels: int
+    blocks: int = 1
+    heads_per_channels: int = 24
+    norm: str = "with_bias"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="embed")(images)
+        heads = num_heads(self.channels, self.heads_per_channels)
+        for i in range(self.blocks):
+            x = RestormerBlock(heads, norm=self.norm, dtype=self.dtype, name=f"block{i + 1}")(x)
+        return x
+
+
+class IASSF(nn.Module):
+    """IASSF (Li et al., arXiv 2411.12586, Fig. 2).
+
+    The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
+    """
+
+    channels: int = 24
+    num_prompts: int = 5
+    prompt_size: int = 64
+    encoder_blocks: int = 1
+    restoration_blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
+    fusion_channels: int = 12
+    fusion_blocks: int = 5
+    heads_per_channels: int = 24
+    norm: str = "with_bias"
+    without_ir: bool = False
+    without_hde: bool = False
+    without_p_ir: bool = False
+    without_fr_peb: bool = False
+    without_p_vi: bool = False
+    without_fb_peb: bool = False
+    dtype: str = "float32"
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width are padded inside to a multiple of this."""
+        return 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
+
+    @nn.compact
+    def __call__(self, visible: jax.Array, infrared: jax.Array) -> dict[str, jax.Array]:
+        """Restores and fuses a batch of pairs.
+
+        Args:
+            visible: float[B, H, W, 3] in [-1, 1], hazy; any size.
+            infrared: float[B, H, W, 1 or 3] in [-1, 1], aligned with the visible image.
+
+        Returns:
+            Every stage by name, in float32: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `haze_density`
+            float[B, H, W] in [0, 1] (absent without_ir and without_hde); features `vi_feature`, `ir_feature`,
+            `ir_embedded`, `restored` float[B, H, W, C]; selection weights `prompt_weights_ir`,
+            `prompt_weights_vi` float[B, N].
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        self._check(visible, infrared)
+        height, width = visible.shape[1:3]
+        infrared = jnp.broadcast_to(infrared, visible.shape)
+        dtype = DTYPES[self.dtype]
+        images = pad_to_multiple(jnp.concatenate([visible, infrared]), self.size_multiple)
+        shared = {"heads_per_channels": self.heads_per_channels, "norm": self.norm, "dtype": dtype}
+        encoder = Encoder(self.channels, self.encoder_blocks, **shared, name="encoder")
+        f_vi, f_ir = jnp.split(encoder(images), 2)
+        out = {"vi_feature": f_vi, "ir_feature": f_ir}
+
+        density = None
+        if not (self.without_hde or self.without_ir):
+            density = out["haze_density"] = haze_density(f_vi)
+        candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out)
+        restore = IAFRM(self.restoration_blocks, **shared, name="ia_frm")
+        out["restored"], out["dehazed"] = restore(f_vi, candidate, density)
+
+        prompt = None
+        if not self.without_p_vi:
+            pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
+            prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir)
+        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, **shared, name="mspe_fm")
+        out["fused"] = fuse(out["restored"], f_ir, prompt)
+        out = {name: x.astype(jnp.float32) for name, x in out.items()}
+        return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
+
+    def _embed_infrared(self, f_vi: jax.Array, f_ir: jax.Array, shared: dict, out: dict) -> jax.Array:
+        """F^_ir: the infrared features with their prompt embedded, the candidates of Eq. 5."""
+        prompt = None
+        if not self.without_p_ir:
+            pgm = PGM(self.channels, self.num_prompts, self.prompt_size, shared["dtype"], name="pgm_ir")
+            prompt, out["prompt_weights_ir"] = pgm(f_vi, f_ir)
+        if not self.without_fr_peb:
+            embedded = PEB(**shared, name="peb_ir")(f_ir, prompt)
+        else:
+            embedded = f_ir if prompt is None else f_ir + prompt
+        out["ir_embedded"] = embedded
+        return embedded
+
+    def _check(self, visible: jax.Array, infrared: jax.Array) -> None:
+        if visible.ndim != 4 or visible.shape[-1] != 3:
+            raise ValueError(f"visible has shape {visible.shape}: give [batch, height, width, 3]")
+        if infrared.ndim != 4 or infrared.shape[:3] != visible.shape[:3] or infrared.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"infrared has shape {infrared.shape}: give [batch, height, width, 1 or 3] as visible's {visible.shape}"
+            )
+        if self.fusion_blocks < 1 or self.fusion_blocks % 2 == 0 or len(self.restoration_blocks) % 2 == 0:
+            raise ValueError("fusion_blocks and the length of restoration_blocks must be odd (a U has one bottom)")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r}: use one of {', '.join(DTYPES)}")

@@ -1,0 +1,124 @@
+"""Restormer blocks: MDTA, GDFN and both kinds of LayerNorm.
+
+Source: Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration", CVPR 2022, Sec. 3.
+The IASSF paper builds its encoder, PEB, TF and fusion blocks from them.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the channels of [B, H, W, C], in float32.
+
+    kind "with_bias" subtracts the mean and adds a bias; "bias_free" divides by the standard deviation only.
+    """
+
+    kind: str = "with_bias"
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind not in ("with_bias", "bias_free"):
+            raise ValueError(f"layer norm kind {self.kind!r}: use 'with_bias' or 'bias_free'")
+        channels = x.shape[-1]
+        x = x.astype(jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        mean = x.mean(axis=-1, keepdims=True)
+        centred = x - mean
+        inverse_std = jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + self.epsilon)
+        y = (x if self.kind == "bias_free" else centred) * inverse_std * scale.reshape(1, 1, 1, -1)
+        if self.kind == "with_bias":
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
+            y = y + bias.reshape(1, 1, 1, -1)
+        return y.astype(self.dtype)
+
+
+def channel_attention(q: jax.Array, k: jax.Array, v: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Attention between channels, over all pixels: softmax(q^ k^T * temperature) v with q^, k^ of unit length.
+
+    The lengths divide the small C x C product instead of the images, which is the same and reads them once.
+
+    Args:
+        q, k, v: float[B, H, W, C].
+        temperature: float32[heads]; C is a multiple of heads.
+
+    Returns:
+        float[B, H, W, C], of v's dtype.
+    """
+    heads = temperature.shape[0]
+    height = q.shape[1]
+    q, k, v = (rearrange(t, "b h w (n c) -> b (h w) n c", n=heads) for t in (q, k, v))
+    logits = jnp.einsum("bpnc,bpnd->bncd", q, k, preferred_element_type=jnp.float32)
+    # rsqrt of a clamped sum: an all-zero channel gives zero and a finite gradient, where a norm gives NaN.
+    q_inverse, k_inverse = (
+        jax.lax.rsqrt(jnp.maximum(jnp.square(t.astype(jnp.float32)).sum(axis=1), 1e-24)) for t in (q, k)
+    )
+    logits = logits * q_inverse[..., :, None] * k_inverse[..., None, :] * temperature[None, :, None, None]
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    out = jnp.einsum("bncd,bpnd->bpnc", weights, v)
+    return rearrange(out, "b (h w) n c -> b h w (n c)", h=height)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU by erf, as PyTorch's; `jax.nn.gelu` takes the slower erfc."""
+    return 0.5 * x * (1 + jax.lax.erf(x * 0.7071067811865476))
+
+
+class MDTA(nn.Module):
+    """Multi-Dconv head transposed attention (Restormer Eq. 1): float[B, H, W, C] -> float[B, H, W, C]."""
+
+    num_heads: int
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        if channels % self.num_heads:
+            raise ValueError(f"{channels} channels do not divide into {self.num_heads} heads")
+        temperature = self.param("temperature", nn.initializers.ones, (self.num_heads,))
+        qkv = Conv1x1(3 * channels, self.use_bias, dtype=self.dtype, name="qkv")(x)
+        qkv = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="qkv_dwconv")(qkv)
+        out = channel_attention(*jnp.split(qkv, 3, axis=-1), temperature)
+        return Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")(out)
+
+
+class GDFN(nn.Module):
+    """Gated-Dconv feed-forward network (Restormer Eq. 2): float[B, H, W, C] -> float[B, H, W, C]."""
+
+    expansion: float = 2.66
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        hidden = int(channels * self.expansion)
+        x = Conv1x1(2 * hidden, self.use_bias, dtype=self.dtype, name="project_in")(x)
+        x = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="dwconv")(x)
+        gate, value = jnp.split(x, 2, axis=-1)
+        x = gelu(gate) * value
+        return Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")(x)
+
+
+class RestormerBlock(nn.Module):
+    """x + MDTA(norm(x)), then x + GDFN(norm(x)): float[B, H, W, C] -> float[B, H, W, C]."""
+
+    num_heads: int
+    expansion: float = 2.66
+    use_bias: bool = False
+    norm: str = "with_bias"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = LayerNorm(self.norm, dtype=self.dtype, name="norm1")(x)
+        x = x + MDTA(self.num_heads, self.use_bias, dtype=self.dtype, name="attn")(y)
+        y = LayerNorm(self.norm, dtype=self.dtype, name="norm2")(x)
+        return x + GDFN(self.expansion, self.use_bias, dtype=self.dtype, name="ffn")(y)

@@ -1,0 +1,80 @@
+"""What a training run tells: metrics as JSON lines and TensorBoard, a progress bar or plain lines, pictures."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import tensorboardX
+from tqdm import tqdm
+
+from iassf_jax.data import images
+
+
+class RunLog:
+    """Writes `metrics.jsonl`, TensorBoard events and `samples/*.png` into the run's folder, and progress to stderr."""
+
+    def __init__(self, workdir: Path, start_step: int, num_steps: int) -> None:
+        self.workdir = workdir
+        self._drop_lines_after(start_step)
+        self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step or None)
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=num_steps, initial=start_step, unit="step", dynamic_ncols=True) if terminal else None
+        self._num_steps = num_steps
+
+    def _drop_lines_after(self, step: int) -> None:
+        """A run that was killed may have logged steps that are now done again."""
+        path = self.workdir / "metrics.jsonl"
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if _step(line) <= step))
+
+    def advance(self) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Logs numbers of one step, under names such as `train/loss`."""
+        line = {"step": step, "time": round(time.time(), 3), **{name: float(x) for name, x in values.items()}}
+        self._file.write(json.dumps(line) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, float(value), step)
+        text = "  ".join(f"{name.split('/')[-1]} {float(value):.4g}" for name, value in values.items())
+        if self._bar is not None and "train/loss" in values:
+            self._bar.set_postfix_str(f"loss {float(values['train/loss']):.4f}")
+        else:
+            self.say(f"step {step}/{self._num_steps}  {text}")
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Saves uint8[H, W, 3] as a PNG and for TensorBoard."""
+        images.write_image(self.workdir / "samples" / f"{name}_{step:07d}.png", image)
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def say(self, text: str) -> None:
+        """Prints a line without breaking the progress bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._file.close()
+        self._board.close()
+
+
+def _step(line: str) -> float:
+    """Of a line of `metrics.jsonl`; a line cut short by a kill counts as never written."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")

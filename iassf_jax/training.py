@@ -1,0 +1,114 @@
+"""The pure part of training: optimizer, state and one step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from iassf_jax.losses import total_loss
+
+Batch = Mapping[str, jax.Array]
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Everything that a step changes. `ema` is an empty tree where no average is kept."""
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    ema: Any
+
+
+def learning_rate_schedule(optim: Mapping[str, Any], num_updates: int) -> optax.Schedule:
+    """Linear warm-up, then cosine from `learning_rate` to `min_learning_rate` over the remaining updates."""
+    warmup = optim["warmup_steps"]
+    ratio = optim["min_learning_rate"] / optim["learning_rate"]
+    cosine = optax.cosine_decay_schedule(optim["learning_rate"], max(1, num_updates - warmup), ratio)
+    if not warmup:
+        return cosine
+    return optax.join_schedules([optax.linear_schedule(0.0, optim["learning_rate"], warmup), cosine], [warmup])
+
+
+def make_optimizer(optim: Mapping[str, Any], num_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """AdamW with a cosine schedule; clipping and accumulation where the config asks for them.
+
+    Returns:
+        The optimizer and its learning rate by step (not by update).
+    """
+    every = optim["accumulate_steps"]
+    schedule = learning_rate_schedule(optim, num_steps // every)
+    optimizer = optax.adamw(
+        schedule, optim["beta1"], optim["beta2"], optim["epsilon"], weight_decay=optim["weight_decay"]
+    )
+    if optim["clip_norm"]:
+        optimizer = optax.chain(optax.clip_by_global_norm(optim["clip_norm"]), optimizer)
+    if every > 1:
+        optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
+    return optimizer, lambda step: schedule(step // every)
+
+
+def init_state(model: nn.Module, optimizer: optax.GradientTransformation, seed: int, keep_ema: bool) -> TrainState:
+    """Fresh weights; they do not depend on the image size."""
+    params = jax.jit(model.init)(jax.random.key(seed), *_smallest_pair(model))
+    # A copy: the state's buffers are donated, and none may be donated twice.
+    ema = jax.tree.map(jnp.copy, params) if keep_ema else {}
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
+
+
+def abstract_parameters(model: nn.Module) -> Any:
+    """Names, shapes and types of the weights."""
+    return jax.eval_shape(model.init, jax.random.key(0), *_smallest_pair(model))
+
+
+def _smallest_pair(model: nn.Module) -> tuple[jax.Array, jax.Array]:
+    side = 2 * model.size_multiple
+    return jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    alpha: float,
+    ema_decay: float,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of gradient descent on the loss of Eq. 6.
+
+    Args:
+        state: what to start from.
+        batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1].
+        model, optimizer, schedule: what to train and how.
+        alpha: weight of the L1 term.
+        ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
+
+    Returns:
+        The new state and the metrics `loss`, `intensity`, `gradient`, `l1`, `gradient_norm`, `learning_rate`.
+    """
+
+    def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        out = model.apply(params, batch["hazy"], batch["infrared"])
+        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha)
+
+    gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema_decay:
+        n = state.step.astype(jnp.float32)
+        decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
+        ema = jax.tree.map(lambda average, new: decay * average + (1 - decay) * new, ema, params)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+    return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+
+jit_train_step = jax.jit(
+    train_step, donate_argnums=0, static_argnames=("model", "optimizer", "schedule", "alpha", "ema_decay")
+)

@@ -1,0 +1,57 @@
+"""Losses against numbers worked out by hand and against the authors' release."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iassf_jax import losses
+
+
+def test_sobel_of_a_ramp():
+    """Columns 0, 1, 2, 3: inside, Sobel_x gives (1 + 2 + 1) * 2 = 8 and Sobel_y 0."""
+    ramp = jnp.tile(jnp.arange(4.0).reshape(1, 1, 4, 1), (1, 5, 1, 1))
+    magnitude = losses.sobel_magnitude(ramp)[0, :, :, 0]
+    np.testing.assert_array_equal(magnitude[1:-1, 1:-1], 8.0)
+    # Corner (0, 0), zeros outside: x: 2*1 + 1*1 = 3; y: -(2*0 + 1*1) = -1; |3| + |-1| = 4.
+    assert magnitude[0, 0] == 4.0
+    # Middle of the top row (0, 1): x: 2*2 + 1*2 - 0 = 6; y: -(0 + 2*1 + 2) = -4.
+    assert magnitude[0, 1] == 10.0
+
+
+def test_terms_by_hand():
+    """1x1 images, so that Sobel is 0 everywhere and each mean is over three channels."""
+    fused = jnp.array([0.5, -0.25, 0.0]).reshape(1, 1, 1, 3)
+    visible = jnp.array([0.25, -1.0, 0.5]).reshape(1, 1, 1, 3)
+    infrared = jnp.full((1, 1, 1, 1), 0.375)
+    dehazed = jnp.array([0.0, -1.0, 1.0]).reshape(1, 1, 1, 3)
+    loss, terms = losses.total_loss(dehazed, fused, visible, infrared, alpha=2.0)
+    # max = (0.375, 0.375, 0.5): |0.125| + |-0.625| + |-0.5| = 1.25 over 3.
+    assert terms["intensity"] == pytest.approx(1.25 / 3)
+    assert terms["gradient"] == 0.0
+    # |-0.25| + 0 + |0.5| = 0.75 over 3.
+    assert terms["l1"] == pytest.approx(0.25)
+    assert loss == pytest.approx(1.25 / 3 + 2 * 0.25)
+    assert terms["loss"] == loss
+
+
+def test_gradient_takes_the_stronger_edge():
+    """A 1-wide step in the infrared (strength 2) and none in the visible: a flat fused image misses all of it."""
+    infrared = jnp.zeros((1, 1, 3, 1)).at[0, 0, 1, 0].set(1.0)
+    flat = jnp.zeros((1, 1, 3, 3))
+    # One row, zeros outside: Sobel_x at the neighbours is +2 and -2, at the centre 0; Sobel_y at every pixel 0.
+    assert losses.gradient_loss(flat, flat, jnp.broadcast_to(infrared, flat.shape)) == pytest.approx(4 / 3)
+
+
+def test_terms_of_the_release(golden):
+    """Values and outputs of the authors' network, PyTorch 2.13 on a CPU (its loss is Eq. 6-9 with alpha 2)."""
+    values = np.load(golden / "release" / "train_64x64.npz")
+    expected = json.loads((golden / "release" / "train_64x64_loss.json").read_text())
+    dehazed, fused = (jnp.asarray(values[name].transpose(0, 2, 3, 1)) for name in ("dehazed", "fused"))
+    visible, infrared = (jnp.asarray(values[name][None] / 127.5 - 1, jnp.float32) for name in ("gt_u8", "ir_u8"))
+    loss, terms = losses.total_loss(dehazed, fused, visible, infrared)
+    assert loss == pytest.approx(expected["total"], rel=1e-6)
+    assert 2 * terms["l1"] == pytest.approx(expected["dehaze_l1_times_2"], rel=1e-6)
+    assert terms["intensity"] == pytest.approx(expected["intensity"], rel=1e-6)
+    assert terms["gradient"] == pytest.approx(expected["gradient"], rel=1e-6)

@@ -1,0 +1,107 @@
+"""Runs that are killed, stopped and resumed, as processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import tiny
+from iassf_jax.checkpoints import load_weights
+from iassf_jax.models import build_model
+from iassf_jax.training import abstract_parameters
+
+REPOSITORY = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+def start(workdir, cache, *flags):
+    command = [sys.executable, "train.py", "--config", "tests/tiny.py", "--workdir", str(workdir)]
+    command += ["--compilation_cache", str(cache), "--config.train.steps=6", "--config.checkpoint.every=3", *flags]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def weights(workdir):
+    return load_weights(workdir, abstract_parameters(build_model(tiny.get_config().model)))
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_after_kill_is_exact(tmp_path, workers):
+    flags = [f"--config.data.num_workers={workers}"]
+    cache = tmp_path / "cache"
+    finish(start(tmp_path / "whole", cache, *flags))
+
+    # So many steps that the kill comes before the end; the schedule's length must stay, so steps stay 6 in the rerun.
+    killed = start(tmp_path / "killed", cache, *flags)
+    wait_for(tmp_path / "killed" / "checkpoints" / "3", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    # Where the run outran the kill, its second checkpoint goes too: what resumes is always step 3.
+    late = tmp_path / "killed" / "checkpoints" / "6"
+    if late.exists():
+        late.rename(tmp_path / "late")
+    errors = finish(start(tmp_path / "killed", cache, *flags))
+    assert "resuming at step 3" in errors
+
+    (whole, step), (resumed, resumed_step) = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert step == resumed_step == 6
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_sigterm_saves_and_leaves(tmp_path):
+    process = start(tmp_path / "run", tmp_path / "cache", "--config.train.steps=100000", "--config.train.log_every=1")
+    log = tmp_path / "run" / "metrics.jsonl"
+    wait_for(log, process)
+    while not log.read_text():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    errors = finish(process)
+    assert "asked to stop: saved step" in errors
+    _, step = weights(tmp_path / "run")
+    assert step == max(losses(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--config.data.source=pairs", "--config.data.root=nowhere"], "nowhere"),
+        (["--config.train.batch_size=99"], "lower train.batch_size"),
+        (["--config.model.fusion_blocks=2"], "odd"),
+        (["--config.data.haze.kinds=('fog',)"], "fog"),
+        (["--config.model.dtype=float16"], "float32, bfloat16"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path, flags, words):
+    process = start(tmp_path / "run", tmp_path / "cache", *flags)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    lines = [line for line in errors.splitlines() if line.strip()]
+    assert lines[-1].startswith("error: ") and words in lines[-1]
+    assert "Traceback" not in errors
