@@ -78,6 +78,12 @@ def _haze(args: argparse.Namespace) -> int:
     from iassf_jax.data.haze_folder import haze_folder
     from iassf_jax.data.layouts import format_problems
 
+    bar = tqdm(unit="image", disable=None)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
     records, problems = haze_folder(
         args.visible,
         args.output,
@@ -87,9 +93,10 @@ def _haze(args: argparse.Namespace) -> int:
         depth_meaning=args.depth_meaning,
         depth_scale=args.depth_scale,
         ranges=dict(args.ranges),
-        progress=lambda items: tqdm(items, unit="image", disable=None),
+        progress=show,
         overwrite=args.overwrite,
     )
+    bar.close()
     print(f"{len(records)} hazy images in {args.output}")
     if problems:
         print(f"{len(problems)} left out:\n{format_problems(problems)}", file=sys.stderr)

@@ -61,7 +61,7 @@ def test_resuming_after_kill_is_exact(tmp_path, workers):
     killed = start(tmp_path / "killed", cache, *flags)
     wait_for(tmp_path / "killed" / "checkpoints" / "3", killed)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     # Where the run outran the kill, its second checkpoint goes too: what resumes is always step 3.
     late = tmp_path / "killed" / "checkpoints" / "6"
     if late.exists():

@@ -79,21 +79,19 @@ def dark_channel(images: jax.Array, window: int = 15) -> jax.Array:
     return local_minimum(images.min(axis=-1), window)
 
 
-def atmospheric_light(images: jax.Array, dark: jax.Array, fraction: float = 0.001) -> jax.Array:
-    """Mean of the images at the brightest `fraction` of the dark channel's pixels (at least one).
+def atmospheric_light(image: jax.Array, dark: jax.Array, fraction: float = 0.001) -> jax.Array:
+    """Mean of an image at the brightest `fraction` of the dark channel's pixels (at least one).
 
     Args:
-        images: float[B, H, W, C].
-        dark: float[B, H, W].
+        image, dark: float[B, H, W].
 
     Returns:
-        float[B]: one number an image, over pixels and channels.
+        float[B]: one number an image.
     """
     batch, height, width = dark.shape
     count = max(1, int(fraction * height * width))
     _, index = jax.lax.top_k(jax.lax.stop_gradient(dark).reshape(batch, -1), count)
-    pixels = images.mean(axis=-1).reshape(batch, -1)
-    return jnp.take_along_axis(pixels, index, axis=1).mean(axis=1)
+    return jnp.take_along_axis(image.reshape(batch, -1), index, axis=1).mean(axis=1)
 
 
 def guided_filter(
@@ -125,8 +123,9 @@ def guided_filter(
 
 
 def normalise_image(features: jax.Array) -> jax.Array:
-    """Brings each image of float[B, H, W, C] to [0, 1] by its own extremes; a constant one becomes 0."""
-    low, high = (f(features, axis=(1, 2, 3), keepdims=True) for f in (jnp.min, jnp.max))
+    """Brings each image of float[B, ...] to [0, 1] by its own extremes; a constant one becomes 0."""
+    axes = tuple(range(1, features.ndim))
+    low, high = (f(features, axis=axes, keepdims=True) for f in (jnp.min, jnp.max))
     spread = high - low
     return (features - low) / jnp.where(spread > 1e-8, spread, 1.0)
 
@@ -141,7 +140,8 @@ def haze_density(
 ) -> jax.Array:
     """Haze density H = 1 - T' of visible features (Eq. 3-4).
 
-    T = 1 - omega * dark_channel(F~ / A), refined to T' by a guided filter whose guide is F~, the channel mean.
+    T = 1 - omega * dark_channel(F~ / A), refined to T' by a guided filter whose guide is F~, the channel mean. F~ is
+    brought to [0, 1] once more: a mean of many channels spans little of the range of its channels.
 
     Args:
         features: float[B, H, W, C], any range.
@@ -153,9 +153,9 @@ def haze_density(
     Returns:
         float32[B, H, W] in [0, 1].
     """
-    images = normalise_image(features.astype(jnp.float32))
-    light = atmospheric_light(images, dark_channel(images, window), fraction)[:, None, None]
-    mean = images.mean(axis=-1)
+    features = features.astype(jnp.float32)
+    mean = normalise_image(features.mean(axis=-1))
+    light = atmospheric_light(mean, dark_channel(features, window), fraction)[:, None, None]
     relative = mean / jnp.where(light > 1e-6, light, 1.0)
     transmission = 1.0 - omega * local_minimum(relative, window)
     return jnp.clip(1.0 - guided_filter(mean, transmission, radius, epsilon), 0.0, 1.0)

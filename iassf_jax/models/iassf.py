@@ -4,12 +4,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.errors import UserError
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.haze_density import haze_density
 from iassf_jax.models.layers import DTYPES, pad_to_multiple
 from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.restoration import IAFRM
-from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.models.restormer import NORMS, RestormerBlock
 
 
 class Encoder(nn.Module):
@@ -52,6 +53,26 @@ class IASSF(nn.Module):
     without_p_vi: bool = False
     without_fb_peb: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuses settings that make no network.
+
+        Raises:
+            UserError: says which and what to use.
+        """
+        super().__post_init__()
+        counts = ("channels", "num_prompts", "prompt_size", "encoder_blocks", "fusion_channels", "heads_per_channels")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}: use 1 or more")
+        if self.fusion_blocks < 1 or self.fusion_blocks % 2 == 0:
+            raise UserError(f"model.fusion_blocks is {self.fusion_blocks}: use an odd number (a U has one bottom)")
+        if len(self.restoration_blocks) % 2 == 0 or min(self.restoration_blocks) < 0:
+            raise UserError(f"model.restoration_blocks is {self.restoration_blocks}: give an odd number of counts")
+        if self.norm not in NORMS:
+            raise UserError(f"model.norm is {self.norm!r}: use one of {', '.join(NORMS)}")
+        if self.dtype not in DTYPES:
+            raise UserError(f"model.dtype is {self.dtype!r}: use one of {', '.join(DTYPES)}")
 
     @property
     def size_multiple(self) -> int:
@@ -121,7 +142,3 @@ class IASSF(nn.Module):
             raise ValueError(
                 f"infrared has shape {infrared.shape}: give [batch, height, width, 1 or 3] as visible's {visible.shape}"
             )
-        if self.fusion_blocks < 1 or self.fusion_blocks % 2 == 0 or len(self.restoration_blocks) % 2 == 0:
-            raise ValueError("fusion_blocks and the length of restoration_blocks must be odd (a U has one bottom)")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r}: use one of {', '.join(DTYPES)}")

@@ -11,6 +11,8 @@ from einops import rearrange
 
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv
 
+NORMS = ("with_bias", "bias_free")
+
 
 class LayerNorm(nn.Module):
     """Layer normalisation over the channels of [B, H, W, C], in float32.
@@ -24,8 +26,8 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.kind not in ("with_bias", "bias_free"):
-            raise ValueError(f"layer norm kind {self.kind!r}: use 'with_bias' or 'bias_free'")
+        if self.kind not in NORMS:
+            raise ValueError(f"layer norm kind {self.kind!r}: use one of {', '.join(NORMS)}")
         channels = x.shape[-1]
         x = x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (channels,))

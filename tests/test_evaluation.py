@@ -1,0 +1,138 @@
+"""Prediction over images of many sizes, and evaluation of a run through its entry point."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from iassf_jax import evaluation
+from iassf_jax.data import images
+from iassf_jax.data.scenes import write_scenes
+from iassf_jax.evaluate_run import evaluate_run
+from iassf_jax.inference import Predictor, images_to_uint8
+from iassf_jax.models import build_model
+from iassf_jax.train_loop import train_and_evaluate
+from iassf_jax.visualize import sample_grid
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    model = build_model(tiny.get_config().model)
+    return Predictor(model, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1))), 32)
+
+
+def example(height, width, stem="a", dtype=np.uint8):
+    rng = np.random.default_rng(height)
+    top = np.iinfo(dtype).max
+    hazy, clear = (rng.integers(0, top, (height, width, 3), dtype, endpoint=True) for _ in range(2))
+    infrared = rng.integers(0, top, (height, width), dtype, endpoint=True)
+    return {"stem": stem, "hazy": hazy, "clear": clear, "infrared": infrared}
+
+
+def test_rounding_is_not_truncation():
+    levels = jnp.array([-2.0, -1.0, -1 + 1.2 / 127.5, -1 + 1.6 / 127.5, 1.0, 7.0])
+    np.testing.assert_array_equal(images_to_uint8(levels), [0, 0, 1, 2, 255, 255])
+    np.testing.assert_array_equal(images_to_uint8(levels), images.to_uint8(np.asarray(levels)))
+
+
+def test_sizes_and_batches_do_not_change_an_image(predictor):
+    examples = [example(20, 30, "a"), example(21, 30, "b"), example(21, 30, "c"), example(70, 9, "d")]
+    alone = [next(evaluation.predict(predictor, [e])) for e in examples]
+    batched = list(evaluation.predict(predictor, examples, batch_size=2))
+    assert [r["stem"] for r in batched] == ["a", "b", "c", "d"]
+    for one, other, source in zip(alone, batched, examples, strict=True):
+        assert one["fused"].shape == one["dehazed"].shape == source["hazy"].shape
+        assert one["haze_density"].shape == source["infrared"].shape
+        assert np.abs(one["fused"].astype(int) - other["fused"]).max() <= 1
+
+
+def test_sixteen_bits_give_the_same_as_eight(predictor):
+    eight = example(16, 16)
+    sixteen = {n: x if n == "stem" else x.astype(np.uint16) * 257 for n, x in eight.items()}
+    first, second = (next(evaluation.predict(predictor, [e])) for e in (eight, sixteen))
+    assert np.abs(first["fused"].astype(int) - second["fused"]).max() <= 1
+    scores = [evaluation.score(r) for r in (first, second)]
+    assert scores[0]["psnr_hazy"] == pytest.approx(scores[1]["psnr_hazy"], rel=1e-4)
+
+
+def test_a_perfect_image_scores_best():
+    pair = example(20, 20)
+    scores = evaluation.score({**pair, "dehazed": pair["clear"]})
+    assert scores["psnr"] == np.inf and scores["ssim"] == pytest.approx(1.0)
+    assert scores["psnr_hazy"] < 20 and scores["ssim_hazy"] < 0.5
+
+
+def test_sample_grid_shows_all(predictor):
+    results = list(evaluation.predict(predictor, [example(20, 30), example(40, 30, dtype=np.uint16)]))
+    grid = sample_grid(results, height=40)
+    assert grid.shape == (22 + 2 * 40, 6 * 60, 3) and grid.dtype == np.uint8
+    results[0].pop("haze_density")
+    assert (sample_grid(results[:1], height=40)[22:, 120:180] == 128).all()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_scenes(folder / "set", 6, height=40, width=56)
+    config = tiny.get_config()
+    config.data.source, config.data.root = "pairs", str(folder / "set")
+    config.data.haze.kinds = ("homogeneous",)
+    config.data.val_fraction = 0.34
+    config.train.batch_size = 1
+    config.train.steps = 1
+    with jax.numpy_dtype_promotion("standard"):
+        train_and_evaluate(config, folder / "run")
+    return folder
+
+
+@pytest.mark.slow
+def test_eval_writes_images_and_scores(run, tmp_path):
+    assert evaluate_run(run / "run", tmp_path, split="all") == 0
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(rows) == summary["num_images"] == 6 and summary["step"] == 1
+    for name in ("psnr", "ssim", "psnr_hazy", "ssim_hazy"):
+        assert summary["means"][name] == pytest.approx(np.mean([float(r[name]) for r in rows]), rel=1e-4)
+    for row in rows:
+        fused = images.read_image(tmp_path / "fused" / f"{row['image']}.png")
+        assert fused.shape == (40, 56, 3) and fused.dtype == np.uint8
+        assert (tmp_path / "dehazed" / f"{row['image']}.png").exists()
+    assert (tmp_path / "samples.png").exists()
+
+
+@pytest.mark.slow
+def test_eval_reports_a_bad_file_and_does_the_rest(run, tmp_path):
+    data = tmp_path / "set"
+    stems = write_scenes(data, 3, height=40, width=56)
+    (data / "ir" / f"{stems[1]}.png").write_text("not an image")
+    command = [sys.executable, "eval.py", "--checkpoint", str(run / "run"), "--output", str(tmp_path / "out")]
+    command += [
+        "--split",
+        "all",
+        "--config",
+        "tests/tiny.py",
+        "--config.data.source=pairs",
+        f"--config.data.root={data}",
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{stems[1]}.png" in done.stderr and "1 files are left out" in done.stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["num_images"] == 2
+
+
+@pytest.mark.slow
+def test_eval_without_a_run_is_one_line(tmp_path):
+    command = [sys.executable, "eval.py", "--checkpoint", str(tmp_path), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

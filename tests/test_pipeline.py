@@ -1,0 +1,169 @@
+"""Batches: what is in them, that they are reproducible, and that they resume."""
+
+import numpy as np
+import pytest
+
+import tiny
+from iassf_jax.data import haze, images, pipeline
+from iassf_jax.data.scenes import write_scenes
+from iassf_jax.errors import UserError
+
+DATA = tiny.get_config().data.to_dict()
+
+
+def iterator(seed=0, **changes):
+    data = {**DATA, **changes}
+    source, _ = pipeline.make_source(data, "train")
+    return pipeline.train_iterator(data, source, 2, seed), source
+
+
+def take(it, count):
+    batches = [next(it) for _ in range(count)]
+    it.close()
+    return batches
+
+
+def assert_equal(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys() == {"index", "hazy", "infrared", "clear"}
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_shapes_and_ranges():
+    batch = take(iterator()[0], 1)[0]
+    assert batch["hazy"].shape == batch["clear"].shape == (2, 24, 24, 3)
+    assert batch["infrared"].shape == (2, 24, 24, 1)
+    for name in ("hazy", "clear", "infrared"):
+        assert batch[name].dtype == np.float32
+        assert batch[name].min() >= -1 and batch[name].max() <= 1
+
+
+def test_the_seed_decides_everything():
+    assert_equal(take(iterator()[0], 4), take(iterator()[0], 4))
+    other = take(iterator(seed=1)[0], 4)
+    assert any((a["hazy"] != b["hazy"]).any() for a, b in zip(take(iterator()[0], 4), other, strict=True))
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing():
+    assert_equal(take(iterator()[0], 5), take(iterator(num_workers=2)[0], 5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_state_resumes_exactly(workers):
+    it, _ = iterator(num_workers=workers)
+    for _ in range(3):
+        next(it)
+    state = it.get_state()
+    expected = take(it, 3)
+    again, _ = iterator(num_workers=workers)
+    again.set_state(state)
+    assert_equal(take(again, 3), expected)
+
+
+def test_an_epoch_sees_each_pair_once_and_the_next_differs():
+    """5 pairs in batches of 2: 4 an epoch, the last is dropped; order and haze are drawn anew."""
+    batches = take(iterator()[0], 8)
+    epochs = [np.concatenate([b["index"] for b in batches[i : i + 2]]) for i in range(0, 8, 2)]
+    assert all(len(set(epoch)) == 4 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    by_index = {}
+    for batch in batches:
+        for i, index in enumerate(batch["index"]):
+            by_index.setdefault(int(index), []).append(batch["hazy"][i])
+    assert all(len({x.tobytes() for x in crops}) == len(crops) for crops in by_index.values())
+
+
+def test_crops_stay_aligned_and_flips_happen():
+    """Clear, infrared and hazy are cut and turned alike: a marked image tells."""
+    yy, xx = np.mgrid[:40, :56].astype(np.uint8)
+    raw = {"index": np.int64(0), "clear": np.stack([yy, xx, yy], axis=-1), "infrared": (yy + xx).astype(np.uint8)}
+    augment = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}, rotations=True)
+    seen = set()
+    for seed in range(60):
+        out = augment.random_map(raw, np.random.default_rng(seed))
+        y, x, both = (np.round((out[n][..., c] + 1) * 127.5) for n, c in (("clear", 0), ("clear", 1), ("infrared", 0)))
+        np.testing.assert_array_equal(y + x, both)
+        np.testing.assert_array_equal(out["hazy"], out["clear"])
+        seen.add((y[1, 0] - y[0, 0], y[0, 1] - y[0, 0], x[1, 0] - x[0, 0], x[0, 1] - x[0, 0]))
+    assert len(seen) == 8  # the symmetries of a square
+
+
+def test_haze_of_a_crop_is_the_crop_of_the_haze():
+    source, _ = pipeline.make_source({**DATA, "haze": DATA["haze"]}, "train")
+    raw = source[0]
+    augment = pipeline.Augment(24, {"kinds": ("msrs_release",), "ranges": {}}, False, False)
+    out = augment.random_map(raw, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    top, left = (int(rng.integers(n - 24 + 1)) for n in raw["clear"].shape[:2])
+    rng.integers(1)
+    full = haze.apply_haze(raw["clear"], haze.draw_haze("msrs_release", rng))
+    np.testing.assert_array_equal(out["hazy"], images.to_signed(full[top : top + 24, left : left + 24]))
+
+
+def test_images_smaller_than_the_crop_are_mirrored():
+    raw = {"index": np.int64(0), "clear": np.full((9, 30, 3), 100, np.uint8), "infrared": np.zeros((9, 30), np.uint8)}
+    out = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}).random_map(raw, np.random.default_rng(0))
+    assert out["clear"].shape == (24, 24, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_scenes(tmp_path, 4, height=40, width=56)
+    return tmp_path
+
+
+def test_pairs_from_folders_with_depth(folder):
+    folders = {"visible": "vi", "infrared": "ir", "hazy": "", "depth": "depth"}
+    data = {**DATA, "source": "pairs", "root": str(folder), "folders": folders}
+    data |= {"depth_meaning": "depth", "depth_scale": 0.01}
+    source, found = pipeline.make_source(data, "all")
+    assert len(source) == 4 and not found.problems
+    assert source[0]["depth"].max() > 100  # metres: the sky
+    hazy = pipeline.whole_example(source, 0, {"kinds": ("depth",), "ranges": {"depth": {"beta": (0.02, 0.02)}}}, 0)[
+        "hazy"
+    ]
+    assert hazy.astype(int).sum() > source[0]["clear"].astype(int).sum()
+
+
+def test_stored_haze_is_used_where_it_is_asked_for(folder):
+    clear = {"visible": "vi", "infrared": "ir", "hazy": "vi"}
+    data = {**DATA, "source": "pairs", "root": str(folder), "folders": clear}
+    source, _ = pipeline.make_source(data, "all")
+    stored = pipeline.add_haze(source[1], np.random.default_rng(0), {"kinds": ("stored",), "ranges": {}})
+    np.testing.assert_array_equal(stored, source[1]["clear"])
+    with pytest.raises(UserError, match="no hazy files"):
+        example = {"clear": stored}
+        pipeline.add_haze(example, np.random.default_rng(0), {"kinds": ("stored",), "ranges": {}})
+
+
+def test_validation_haze_depends_on_the_stem_and_seed_only():
+    source, _ = pipeline.make_source(DATA, "val")
+    settings = DATA["haze"]
+    first, again = (pipeline.whole_example(source, 1, settings, 7) for _ in range(2))
+    np.testing.assert_array_equal(first["hazy"], again["hazy"])
+    assert (pipeline.whole_example(source, 1, settings, 8)["hazy"] != first["hazy"]).any()
+
+
+def test_training_and_validation_scenes_differ():
+    train, val = (pipeline.make_source(DATA, split)[0] for split in ("train", "val"))
+    arrays = {train[i]["clear"].tobytes() for i in range(len(train))}
+    assert not arrays & {val[i]["clear"].tobytes() for i in range(len(val))}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [({"source": "video"}, "data.source"), ({"source": "pairs", "root": "nowhere"}, "nowhere")],
+)
+def test_wrong_settings_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        pipeline.make_source({**DATA, **changes}, "train")
+
+
+def test_too_few_pairs_for_a_batch():
+    source, _ = pipeline.make_source(DATA, "train")
+    with pytest.raises(UserError, match=r"5 training pairs .* batch of 6"):
+        pipeline.train_iterator(DATA, source, 6, 0)
