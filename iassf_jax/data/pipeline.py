@@ -6,6 +6,8 @@ Nothing here runs JAX: Grain's worker processes import this module.
 import contextlib
 import dataclasses
 import os
+import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -192,11 +194,23 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=data["num_workers"], per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_with_parent)
     with _workers_off_the_accelerator():
         iterator = iter(dataset)
         iterator.start_prefetch()
     return iterator
+
+
+def _leave_with_parent(worker: int, num_workers: int) -> None:
+    """Ends this worker process when the training process is gone; one that is killed cannot end its workers."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
