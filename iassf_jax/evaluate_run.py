@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from iassf_jax import __version__, evaluation
 from iassf_jax.checkpoints import load_config, load_weights
+from iassf_jax.config_checks import check_config
 from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.inference import Predictor
@@ -48,6 +49,7 @@ def evaluate_run(
     """
     trained = load_config(checkpoint)
     settings = config or trained
+    check_config(settings)
     model = build_model(trained.model)
     source, found = pipeline.make_source(settings.data, split)
     weights, step = load_weights(checkpoint, abstract_parameters(model))

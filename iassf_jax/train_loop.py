@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from iassf_jax import evaluation, training
 from iassf_jax.checkpoints import Checkpoints, check_same_network, save_config
+from iassf_jax.config_checks import check_config
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
@@ -191,6 +192,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
         UserError: bad settings or data, or a loss that is not finite.
     """
     workdir = Path(workdir)
+    check_config(config)
     check_same_network(workdir, config)
     run = Run(config, workdir)
     save_config(workdir, config)

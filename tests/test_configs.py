@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs import msrs
+from iassf_jax.config_checks import check_config
+from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -16,6 +18,7 @@ def test_config(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert config.is_locked
     build_model(config.model)
+    check_config(config)
     defaults = msrs.get_config()
     for section in defaults:
         if hasattr(defaults[section], "keys"):
@@ -28,3 +31,30 @@ def test_the_papers_setting():
     assert (config.optim.learning_rate, config.optim.min_learning_rate, config.loss.alpha) == (2e-4, 2e-6, 2.0)
     assert (config.model.channels, config.model.num_prompts, config.model.fusion_blocks) == (24, 5, 5)
     assert config.data.horizontal_flip and config.data.vertical_flip and not config.data.rotations
+
+
+@pytest.mark.parametrize(
+    "section, values, words",
+    [
+        ("train", {"batch_size": 0}, "train.batch_size is 0: use 1 or more"),
+        ("train", {"epochs": 0}, "both 0"),
+        ("train", {"ema_decay": 1.5}, "train.ema_decay"),
+        ("optim", {"learning_rate": -1.0, "accumulate_steps": 0}, "learning_rate is .*; optim.accumulate_steps is 0"),
+        ("optim", {"learning_rate": float("nan")}, "learning_rate is nan"),
+        ("data", {"crop": 0}, "data.crop"),
+        ("data", {"num_workers": -1}, "data.num_workers"),
+    ],
+)
+def test_what_cannot_work_is_refused(section, values, words):
+    config = msrs.get_config()
+    config[section].update(values)
+    with pytest.raises(UserError, match=words):
+        check_config(config)
+
+
+@pytest.mark.parametrize("kinds, words", [((), "list of names"), (("fog",), "'fog'")])
+def test_unknown_haze_is_refused(kinds, words):
+    config = msrs.get_config()
+    config.data.haze.kinds = kinds
+    with pytest.raises(UserError, match=words):
+        check_config(config)

@@ -1,0 +1,64 @@
+"""Refuses configs that cannot work, before anything is made."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from iassf_jax.data.haze import HAZE_KINDS
+from iassf_jax.errors import UserError
+
+# Field -> smallest and largest value that makes sense.
+_RANGES = {
+    "loss.alpha": (0, math.inf),
+    "optim.learning_rate": (1e-30, math.inf),
+    "optim.min_learning_rate": (0, math.inf),
+    "optim.warmup_steps": (0, math.inf),
+    "optim.weight_decay": (0, math.inf),
+    "optim.clip_norm": (0, math.inf),
+    "optim.accumulate_steps": (1, math.inf),
+    "train.batch_size": (1, math.inf),
+    "train.epochs": (0, math.inf),
+    "train.steps": (0, math.inf),
+    "train.ema_decay": (0, 0.9999999),
+    "train.log_every": (1, math.inf),
+    "data.crop": (1, math.inf),
+    "data.num_workers": (0, math.inf),
+    "data.scenes.num_train": (1, math.inf),
+    "data.scenes.num_val": (1, math.inf),
+    "eval.every": (0, math.inf),
+    "eval.num_images": (1, math.inf),
+    "eval.num_samples": (0, math.inf),
+    "eval.batch_size": (1, math.inf),
+    "eval.pad_multiple": (1, math.inf),
+    "eval.seed": (0, math.inf),
+    "checkpoint.every": (0, math.inf),
+    "checkpoint.keep": (1, math.inf),
+    "checkpoint.keep_every": (0, math.inf),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Looks at the numbers and names of a config.
+
+    Raises:
+        UserError: lists every one that cannot work.
+    """
+    problems = []
+    for name, (low, high) in _RANGES.items():
+        value: Any = config
+        for part in name.split("."):
+            if part not in value:
+                raise UserError(f"the config has no {name}: start from configs/msrs.py")
+            value = value[part]
+        if not low <= value <= high:
+            limit = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            problems.append(f"{name} is {value}: use {limit}")
+    if not (config["train"]["steps"] or config["train"]["epochs"]):
+        problems.append("train.steps and train.epochs are both 0: set one")
+    kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")
+    problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
+    if not kinds or isinstance(kinds, str):
+        problems.append("data.haze.kinds is not a list of names: use e.g. ('msrs_release',)")
+    if problems:
+        raise UserError("; ".join(problems))
