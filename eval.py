@@ -3,34 +3,27 @@
 The network is rebuilt from the run's own config. The data is the run's too, unless `--config` gives another.
 """
 
-import sys
-
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax.errors import UserError
+from iassf_jax import entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config whose data and eval sections are used.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for images, metrics.csv and metrics.json.", required=True)
-_SPLIT = flags.DEFINE_string("split", "test", "Which images: train, val, test or all.")
+_SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test", "all"), "Which images.")
 _LIMIT = flags.DEFINE_integer("limit", 0, "Only so many images, spread evenly; 0: all.", 0)
 _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilation cache; 'off' for none.")
 
 
-def main(argv: list[str]) -> None:
-    """Parses flags and makes one call."""
-    if argv[1:]:
-        sys.exit(f"error: unexpected argument {argv[1]!r}: settings are given as --config.FIELD=VALUE")
+def main() -> int:
+    """Makes one call."""
     set_up(_CACHE.value)
     from iassf_jax.evaluate_run import evaluate_run
 
-    try:
-        sys.exit(evaluate_run(_CHECKPOINT.value, _OUTPUT.value, _CONFIG.value, _SPLIT.value, _LIMIT.value))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    return evaluate_run(_CHECKPOINT.value, _OUTPUT.value, _CONFIG.value, _SPLIT.value, _LIMIT.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, _CONFIG)

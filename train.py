@@ -1,12 +1,11 @@
 """Trains a network: python train.py --config configs/msrs.py [--workdir RUN] [--config.FIELD=VALUE ...]."""
 
-import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax.errors import UserError
+from iassf_jax import entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/msrs.py.")
@@ -15,20 +14,15 @@ _PROFILE = flags.DEFINE_integer("profile", 0, "Write a profiler trace of so many
 _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilation cache; 'off' for none.")
 
 
-def main(argv: list[str]) -> None:
-    """Parses flags and makes one call."""
-    if argv[1:]:
-        sys.exit(f"error: unexpected argument {argv[1]!r}: settings are given as --config.FIELD=VALUE")
+def main() -> None:
+    """Makes one call."""
     set_up(_CACHE.value)
     from iassf_jax.train_loop import train_and_evaluate
 
     workdir = _WORKDIR.value or Path("runs") / Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    try:
-        train_and_evaluate(_CONFIG.value, workdir, _PROFILE.value)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    train_and_evaluate(_CONFIG.value, workdir, _PROFILE.value)
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    entry.run(main, _CONFIG)

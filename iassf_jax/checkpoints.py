@@ -1,7 +1,9 @@
 """Checkpoints of a run (Orbax): parameters, their average, optimizer, step, data state and config, saved together."""
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
+from iassf_jax.data import images
 from iassf_jax.errors import UserError
 
 CONFIG_FILE = "config.json"
@@ -29,7 +32,7 @@ def check_tree(expected: Any, found: Any, what: str) -> None:
         if expected[name] != found[name]:
             problems.append(f"{name} has shape {found[name]}, not {expected[name]}")
     if problems:
-        raise UserError(f"{what} does not fit the network of this config: {'; '.join(problems)}")
+        raise UserError(f"{what} does not fit this config ({len(problems)} names): {'; '.join(problems)}")
 
 
 def _leaves(tree: Any) -> list[tuple[Any, Any]]:
@@ -66,7 +69,8 @@ class Checkpoints:
             data_state: what the data iterator needs to go on, JSON-able.
         """
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-        self._manager.save(step, args=ocp.args.Composite(**items, data=ocp.args.JsonSave(data_state)), force=True)
+        with self._disk_errors_told():
+            self._manager.save(step, args=ocp.args.Composite(**items, data=ocp.args.JsonSave(data_state)), force=True)
 
     def restore(self, step: int, trees: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reads the checkpoint of a step.
@@ -81,24 +85,48 @@ class Checkpoints:
         Raises:
             UserError: names or shapes differ; all of them are listed.
         """
-        restored = {name: self._restore_tree(step, name, tree) for name, tree in trees.items()}
-        data = self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"]
+        restored = {name: self.restore_tree(step, name, tree) for name, tree in trees.items()}
+        with self._damage_told(step):
+            data = self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))["data"]
         return restored, data
 
-    def _restore_tree(self, step: int, name: str, tree: Any) -> Any:
+    def restore_tree(self, step: int, name: str, tree: Any) -> Any:
+        """One item of the checkpoint; see `restore`."""
         where = self.directory / str(step) / name
         if not where.is_dir():
             raise UserError(f"{where.parent}: the checkpoint has no {name}: use the settings that it was trained with")
         checkpointer = ocp.StandardCheckpointer()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
-        found = checkpointer.metadata(where).item_metadata.tree
+        with self._damage_told(step):
+            found = checkpointer.metadata(where).item_metadata.tree
         check_tree(_plain(abstract), _plain(found), str(where))
-        return checkpointer.restore(where, abstract)
+        with self._damage_told(step):
+            return checkpointer.restore(where, abstract)
+
+    @contextlib.contextmanager
+    def _damage_told(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):  # what Orbax raises on damaged files
+            where = self.directory / str(step)
+            raise UserError(f"{where}: is damaged: remove that folder to go on from the one before") from None
+
+    @contextlib.contextmanager
+    def _disk_errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            words = str(error).splitlines()[0]
+            raise UserError(f"{self.directory}: cannot save ({words}): free space there and start again") from None
 
     def close(self) -> None:
         """Waits until what was saved is complete."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            with self._disk_errors_told():
+                self._manager.wait_until_finished()
+        finally:
+            with contextlib.suppress(OSError, ValueError):  # told above
+                self._manager.close()
 
 
 def _plain(tree: Any) -> Any:
@@ -115,22 +143,21 @@ def _plain(tree: Any) -> Any:
 def save_config(workdir: str | Path, config: ConfigDict) -> None:
     """Writes the resolved config into the run's folder."""
     path = Path(workdir) / CONFIG_FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_json_best_effort(indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}): choose another --workdir") from None
+    images.write_bytes(path, (config.to_json_best_effort(indent=2) + "\n").encode())
 
 
 def load_config(workdir: str | Path) -> ConfigDict:
     """The config that a run was trained with."""
     path = Path(workdir) / CONFIG_FILE
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        found = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{workdir}: no {CONFIG_FILE} there: give the --workdir of a training run") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): train again, or restore the file") from None
+    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+        raise UserError(f"{path}: is not the config of a run: train again, or restore the file")
+    return ConfigDict(found)
 
 
 def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
@@ -162,6 +189,6 @@ def load_weights(workdir: str | Path, expected: Any) -> tuple[Any, int]:
     if step is None:
         raise UserError(f"{workdir}: no checkpoint is complete yet: train longer")
     name = "ema" if (checkpoints.directory / str(step) / "ema").is_dir() else "params"
-    weights = checkpoints._restore_tree(step, name, expected)
+    weights = checkpoints.restore_tree(step, name, expected)
     checkpoints.close()
     return weights, step

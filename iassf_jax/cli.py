@@ -1,6 +1,7 @@
 """The command line: python -m iassf_jax COMMAND, or iassf-jax COMMAND."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = f"error: {error}"
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code)
 
 
@@ -55,8 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
     name, _, values = text.partition("=")
-    low, high = values.split(",")  # a ValueError becomes argparse's own message
-    return name, (float(low), float(high))
+    try:
+        low, high = map(float, values.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=LOW,HIGH") from None
+    return name, (low, high)
 
 
 def _summary(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from iassf_jax.data.haze import HAZE_KINDS
+from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.errors import UserError
 
 # Field -> smallest and largest value that makes sense.
@@ -12,6 +12,9 @@ _RANGES = {
     "loss.alpha": (0, math.inf),
     "optim.learning_rate": (1e-30, math.inf),
     "optim.min_learning_rate": (0, math.inf),
+    "optim.beta1": (0, 0.9999999),
+    "optim.beta2": (0, 0.9999999),
+    "optim.epsilon": (1e-30, math.inf),
     "optim.warmup_steps": (0, math.inf),
     "optim.weight_decay": (0, math.inf),
     "optim.clip_norm": (0, math.inf),
@@ -54,11 +57,19 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not low <= value <= high:
             limit = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
             problems.append(f"{name} is {value}: use {limit}")
+    if config["optim"]["min_learning_rate"] > config["optim"]["learning_rate"]:
+        problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
-        problems.append("data.haze.kinds is not a list of names: use e.g. ('msrs_release',)")
+        problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
+    if "depth" in kinds and config["data"]["source"] == "pairs":
+        data = config["data"]
+        if not data["folders"]["depth"]:
+            problems.append("data.haze.kinds has 'depth': give data.folders with depth, or use another kind")
+        elif data["depth_meaning"] not in DEPTH_MEANINGS or not 0 < data["depth_scale"] < math.inf:
+            problems.append(f"data.depth_meaning: use one of {', '.join(DEPTH_MEANINGS)}, with a data.depth_scale > 0")
     if problems:
         raise UserError("; ".join(problems))

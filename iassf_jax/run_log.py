@@ -1,5 +1,6 @@
 """What a training run tells: metrics as JSON lines and TensorBoard, a progress bar or plain lines, pictures."""
 
+import contextlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ import tensorboardX
 from tqdm import tqdm
 
 from iassf_jax.data import images
+from iassf_jax.errors import UserError
 
 
 class RunLog:
@@ -19,9 +21,12 @@ class RunLog:
 
     def __init__(self, workdir: Path, start_step: int, num_steps: int) -> None:
         self.workdir = workdir
-        self._drop_lines_after(start_step)
-        self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step or None)
+        try:
+            self._drop_lines_after(start_step)
+            self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
+            self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step or None)
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be written ({error.strerror}): move it away") from None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=num_steps, initial=start_step, unit="step", dynamic_ncols=True) if terminal else None
         self._num_steps = num_steps
@@ -30,8 +35,8 @@ class RunLog:
         """A run that was killed may have logged steps that are now done again."""
         path = self.workdir / "metrics.jsonl"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if _step(line) <= step))
+            lines = path.read_text(errors="replace").splitlines(keepends=True)
+            images.write_bytes(path, "".join(line for line in lines if _step(line) <= step).encode())
 
     def advance(self) -> None:
         """One step is done."""
@@ -57,10 +62,11 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the progress bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a reader that has left must not end the training
+            if self._bar is not None:
+                self._bar.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -75,6 +81,6 @@ class RunLog:
 def _step(line: str) -> float:
     """Of a line of `metrics.jsonl`; a line cut short by a kill counts as never written."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")

@@ -27,7 +27,7 @@ from iassf_jax.visualize import sample_grid
 
 
 class StopRequest:
-    """Turns SIGTERM into a flag that the loop looks at after each step."""
+    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step; a second Ctrl-C interrupts."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -35,14 +35,17 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if self._main_thread:
-            self._before = signal.signal(signal.SIGTERM, self._ask)
+            self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._main_thread:
-            signal.signal(signal.SIGTERM, self._before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
-    def _ask(self, *_: object) -> None:
+    def _ask(self, number: int, _: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.asked = True
 
 
@@ -167,7 +170,7 @@ class Pending:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UserError(
                 f"step {step}: loss {loss}, gradient norm {norm}, in the batch of {self._run.stems(batch)}: look at "
-                "these files, or lower optim.learning_rate; the last checkpoint is good"
+                "these files, or lower optim.learning_rate; no checkpoint holds anything of this step"
             )
         self._log.advance()
         if step % self._run.config.train.log_every == 0 or step == self._run.num_steps:
@@ -195,9 +198,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     check_config(config)
     check_same_network(workdir, config)
     run = Run(config, workdir)
-    save_config(workdir, config)
     try:
         start = run.resume()
+        save_config(workdir, config)
         with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
             _announce(run, log, start)
             _loop(run, log, stop, start, profile_steps)
@@ -211,6 +214,9 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
         log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
     kind = jax.devices()[0].device_kind
     words = f"resuming at step {start} of" if start else "training for"
+    if start >= run.num_steps:
+        log.say(f"already trained for {start} steps: raise train.steps or train.epochs to train on")
+        return
     pairs = f"{len(run.source)} training and {len(run.val_source)} validation pairs"
     log.say(f"{pairs}; {words} {run.num_steps} steps on {kind}")
 

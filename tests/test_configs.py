@@ -41,6 +41,7 @@ def test_the_papers_setting():
         ("train", {"ema_decay": 1.5}, "train.ema_decay"),
         ("optim", {"learning_rate": -1.0, "accumulate_steps": 0}, "learning_rate is .*; optim.accumulate_steps is 0"),
         ("optim", {"learning_rate": float("nan")}, "learning_rate is nan"),
+        ("optim", {"min_learning_rate": 1.0}, "above optim.learning_rate"),
         ("data", {"crop": 0}, "data.crop"),
         ("data", {"num_workers": -1}, "data.num_workers"),
     ],

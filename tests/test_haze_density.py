@@ -82,7 +82,7 @@ def test_atmospheric_light_by_hand():
 def test_constant_images_give_no_nan(size, value):
     features = jnp.full((1, *size, 4), value)
     density, gradient = jax.jit(jax.value_and_grad(lambda x: hde.haze_density(x).sum()))(features)
-    assert 0 <= density / np.prod(size) < 1e-6
+    assert 0 <= float(density) / np.prod(size) < 1e-6
     assert np.isfinite(gradient).all()
 
 

@@ -6,6 +6,7 @@ Nothing here runs JAX: Grain's worker processes import this module.
 import contextlib
 import dataclasses
 import os
+import signal
 import threading
 import time
 import zlib
@@ -19,7 +20,7 @@ from absl import flags
 
 from iassf_jax.data import images
 from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
-from iassf_jax.data.layouts import Pair, PairList, find_pairs
+from iassf_jax.data.layouts import SPLITS, Pair, PairList, find_pairs
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
 
@@ -104,10 +105,13 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     Raises:
         UserError: a wrong setting, or no usable pair.
     """
+    splits = (*SPLITS, "all")
+    if split not in splits:
+        raise UserError(f"split is {split!r}: use one of {', '.join(splits)}")
     if data["source"] == "scenes":
         scenes = data["scenes"]
         # Far apart, so that no number of scenes makes the splits meet.
-        seed = scenes["seed"] + 1_000_003 * ("train", "val", "test", "all").index(split)
+        seed = scenes["seed"] + 1_000_003 * splits.index(split)
         count = scenes["num_train"] if split in ("train", "all") else scenes["num_val"]
         source = SceneSource(count, seed, scenes["height"], scenes["width"])
         return GeneratedSource(source), PairList((), ())
@@ -203,6 +207,8 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
 
 def _leave_with_parent(worker: int, num_workers: int) -> None:
     """Ends this worker process when the training process is gone; one that is killed cannot end its workers."""
+    with contextlib.suppress(ValueError):  # Ctrl-C is the training process's business
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch() -> None:
