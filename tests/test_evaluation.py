@@ -97,7 +97,7 @@ def run(tmp_path_factory):
 @pytest.mark.slow
 def test_eval_writes_images_and_scores(run, tmp_path):
     assert evaluate_run(run / "run", tmp_path, split="all") == 0
-    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     summary = json.loads((tmp_path / "metrics.json").read_text())
     assert len(rows) == summary["num_images"] == 6 and summary["step"] == 1
     for name in ("psnr", "ssim", "psnr_hazy", "ssim_hazy"):
