@@ -47,6 +47,7 @@ def test_a_malformed_range_is_explained(capsys):
     assert code == 2 and "--range" in errors
 
 
+@pytest.mark.slow
 def test_summary_stays_below_the_release(capsys):
     code, out, _ = run(capsys, "summary")
     assert code is None

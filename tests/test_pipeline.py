@@ -148,6 +148,12 @@ def test_validation_haze_depends_on_the_stem_and_seed_only():
     assert (pipeline.whole_example(source, 1, settings, 8)["hazy"] != first["hazy"]).any()
 
 
+def test_validation_without_any_haze_to_take_is_refused():
+    source, _ = pipeline.make_source(DATA, "val")
+    with pytest.raises(UserError, match="no hazy files"):
+        pipeline.whole_example(source, 0, {"kinds": ("stored",), "ranges": {}}, 0)
+
+
 def test_training_and_validation_scenes_differ():
     train, val = (pipeline.make_source(DATA, split)[0] for split in ("train", "val"))
     arrays = {train[i]["clear"].tobytes() for i in range(len(train))}

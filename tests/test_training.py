@@ -113,7 +113,7 @@ def finished(tmp_path_factory):
     config = tiny.get_config()
     config.eval.every = 4
     config.train.ema_decay = 0.5
-    return config, workdir, train_and_evaluate(config, workdir)
+    return config, workdir, train_and_evaluate(config, workdir, profile_steps=1)
 
 
 @pytest.mark.slow
@@ -125,6 +125,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert {"val/psnr", "val/ssim", "val/psnr_hazy", "val/ssim_hazy"} <= lines[-1].keys()
     assert images.read_image(workdir / "samples" / "val_0000004.png").shape[0] == 240 + 22
     assert list((workdir / "tensorboard").glob("events.*"))
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
     assert int(state.step) == 4
     weights, step = load_weights(workdir, state.params)
     assert step == 4

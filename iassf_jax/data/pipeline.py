@@ -244,7 +244,7 @@ def whole_example(source: Source, index: int, haze: Mapping[str, Any], seed: int
     example = source[index]
     stem = source.stems[index]
     if "hazy" not in example:
-        kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or ("none",)
+        kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or haze["kinds"]
         rng = np.random.default_rng([seed, zlib.crc32(stem.encode())])
         example["hazy"] = add_haze(example, rng, {**haze, "kinds": kinds})
     return {"stem": stem, **{name: example[name] for name in ("hazy", "clear", "infrared")}}
