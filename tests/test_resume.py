@@ -91,7 +91,8 @@ def test_sigterm_saves_and_leaves(tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--config.data.source=pairs", "--config.data.root=nowhere"], "nowhere"),
+        (["--config.data.source=pairs", "--config.data.haze.kinds=('none',)", "--config.data.root=nowhere"], "nowhere"),
+        (["--config.data.source=pairs"], "data.folders with depth"),
         (["--config.train.batch_size=99"], "lower train.batch_size"),
         (["--config.model.fusion_blocks=2"], "odd"),
         (["--config.data.haze.kinds=('fog',)"], "fog"),
