@@ -57,13 +57,13 @@ def copy(run, tmp_path):
     return tmp_path / "run"
 
 
-def cut(folder):
-    for path in folder.rglob("d/*"):
-        path.write_bytes(path.read_bytes()[:50])
+def lose_files(step):
+    (step / "params" / "_METADATA").unlink()
+    shutil.rmtree(step / "params" / "ocdbt.process_0")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [cut, lambda step: shutil.rmtree(step / "params")])
+@pytest.mark.parametrize("damage", [lose_files, lambda step: shutil.rmtree(step / "params")])
 def test_damaged_weights_are_named(copy, damage):
     step = copy / "checkpoints" / "4"
     damage(step)

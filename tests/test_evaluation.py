@@ -120,6 +120,7 @@ def test_eval_reports_a_bad_file_and_does_the_rest(run, tmp_path):
         "all",
         "--config",
         "tests/tiny.py",
+        "--config.data.haze.kinds=('none',)",
         "--config.data.source=pairs",
         f"--config.data.root={data}",
     ]
