@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import shifted_depthwise_conv
+from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
@@ -15,7 +15,8 @@ def sobel_magnitude(images: jax.Array) -> jax.Array:
     kernels = (
         jnp.tile(jnp.array(k, images.dtype).reshape(3, 3, 1, 1), (1, 1, 1, channels)) for k in (_SOBEL_X, _SOBEL_Y)
     )
-    return sum(jnp.abs(shifted_depthwise_conv(images, kernel)) for kernel in kernels)
+    padded = pad_images(images, 1)
+    return sum(jnp.abs(shifted_depthwise_conv(padded, kernel)) for kernel in kernels)
 
 
 def intensity_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:

@@ -8,8 +8,9 @@ import flax.linen as nn
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.iassf import IASSF
+from iassf_jax.models.release import ReleasedIASSF
 
-MODELS: dict[str, type[nn.Module]] = {"iassf": IASSF}
+MODELS: dict[str, type[nn.Module]] = {"iassf": IASSF, "iassf_release": ReleasedIASSF}
 
 
 def build_model(settings: Mapping[str, Any]) -> nn.Module:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from iassf_jax.models.layers import mirror_pad
 
 
 def _sliding(x: jax.Array, window: int, axis: int, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
@@ -50,28 +51,22 @@ def local_minimum(x: jax.Array, window: int) -> jax.Array:
     return x
 
 
-def box_mean(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
-    """Mean over the window of offsets -before ... +after in both directions.
+def box_sum(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
+    """Sum over the window of offsets -before ... +after in both directions; exact for integers.
 
     Args:
-        x: float[B, H, W].
+        x: float|int32[B, H, W].
         before, after: window in pixels; may exceed the image, which is then mirrored repeatedly.
         border: "symmetric" repeats the edge pixel (OpenCV's BORDER_REFLECT), "reflect" does not (BORDER_REFLECT_101).
     """
-    window = before + after + 1
     for axis in (1, 2):
-        x = _sliding(_mirror(x, before, after, axis, border), window, axis, jnp.add) / window
+        x = _sliding(mirror_pad(x, before, after, axis, border), before + after + 1, axis, jnp.add)
     return x
 
 
-def _mirror(x: jax.Array, before: int, after: int, axis: int, border: str) -> jax.Array:
-    """`jnp.pad` along one axis; by indices where the image is so small that jnp would pad in many rounds."""
-    size = x.shape[axis]
-    if max(before, after) < size:
-        pads = [(0, 0)] * x.ndim
-        pads[axis] = (before, after)
-        return jnp.pad(x, pads, mode=border)
-    return jnp.take(x, np.pad(np.arange(size), (before, after), mode=border), axis=axis)
+def box_mean(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
+    """Mean over the window of `box_sum`."""
+    return box_sum(x, before, after, border) / (before + after + 1) ** 2
 
 
 def dark_channel(images: jax.Array, window: int = 15) -> jax.Array:

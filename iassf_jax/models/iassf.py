@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from iassf_jax.errors import UserError
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.haze_density import haze_density
-from iassf_jax.models.layers import DTYPES, pad_to_multiple
+from iassf_jax.models.layers import DTYPES, check_pair, pad_to_multiple
 from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
@@ -96,7 +96,7 @@ class IASSF(nn.Module):
         Raises:
             ValueError: shapes that do not belong together.
         """
-        self._check(visible, infrared)
+        check_pair(visible, infrared)
         height, width = visible.shape[1:3]
         infrared = jnp.broadcast_to(infrared, visible.shape)
         dtype = DTYPES[self.dtype]
@@ -134,11 +134,3 @@ class IASSF(nn.Module):
             embedded = f_ir if prompt is None else f_ir + prompt
         out["ir_embedded"] = embedded
         return embedded
-
-    def _check(self, visible: jax.Array, infrared: jax.Array) -> None:
-        if visible.ndim != 4 or visible.shape[-1] != 3:
-            raise ValueError(f"visible has shape {visible.shape}: give [batch, height, width, 3]")
-        if infrared.ndim != 4 or infrared.shape[:3] != visible.shape[:3] or infrared.shape[-1] not in (1, 3):
-            raise ValueError(
-                f"infrared has shape {infrared.shape}: give [batch, height, width, 1 or 3] as visible's {visible.shape}"
-            )

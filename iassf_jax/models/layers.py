@@ -5,26 +5,62 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Depthwise convolution, zero padding, as a sum of shifted products.
+def check_pair(visible: jax.Array, infrared: jax.Array) -> None:
+    """Raises ValueError unless the shapes are [B, H, W, 3] and [B, H, W, 1 or 3]."""
+    if visible.ndim != 4 or visible.shape[-1] != 3:
+        raise ValueError(f"visible has shape {visible.shape}: give [batch, height, width, 3]")
+    if infrared.ndim != 4 or infrared.shape[:3] != visible.shape[:3] or infrared.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"infrared has shape {infrared.shape}: give [batch, height, width, 1 or 3] as visible's {visible.shape}"
+        )
+
+
+def mirror_pad(x: jax.Array, before: int, after: int, axis: int, border: str = "symmetric") -> jax.Array:
+    """`jnp.pad` along one axis; by indices where the image is so small that jnp would pad in many rounds.
+
+    Args:
+        x: any array.
+        before, after: pixels; may exceed the image, which is then mirrored repeatedly.
+        axis: which.
+        border: "symmetric" repeats the edge pixel, "reflect" does not.
+    """
+    size = x.shape[axis]
+    if max(before, after) < size:
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (before, after)
+        return jnp.pad(x, pads, mode=border)
+    return jnp.take(x, np.pad(np.arange(size), (before, after), mode=border), axis=axis)
+
+
+def pad_images(x: jax.Array, margin: int, border: str = "zero") -> jax.Array:
+    """Pads [B, H, W, C] by `margin` pixels on all four sides; border is "zero", "symmetric" or "reflect"."""
+    if border == "zero":
+        return jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    for axis in (1, 2):
+        x = mirror_pad(x, margin, margin, axis, border)
+    return x
+
+
+def shifted_depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Depthwise convolution of a padded image, as a sum of shifted products.
 
     On a CPU XLA fuses this into one loop, several times faster than its grouped convolution.
 
     Args:
-        x: float[B, H, W, C].
-        kernel: float[kh, kw, 1, C], kh and kw odd.
+        padded: float[B, H + kh - 1, W + kw - 1, C].
+        kernel: float[kh, kw, 1, C].
 
     Returns:
         float[B, H, W, C].
     """
     kh, kw = kernel.shape[:2]
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+    height, width = padded.shape[1] - kh + 1, padded.shape[2] - kw + 1
     taps = [
         padded[:, i : i + height, j : j + width, :] * kernel[i, j].reshape(1, 1, 1, -1)
         for i in range(kh)
@@ -33,39 +69,40 @@ def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return sum(taps[1:], taps[0])
 
 
-def lax_depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def lax_depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
     """The plain form of `shifted_depthwise_conv`: XLA's grouped convolution."""
     return jax.lax.conv_general_dilated(
-        x,
+        padded,
         kernel,
         (1, 1),
-        "SAME",
+        "VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
+        feature_group_count=padded.shape[-1],
     )
 
 
 @jax.custom_vjp
-def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
     """Depthwise convolution in the form that is fast on the device that the program is compiled for."""
-    return jax.lax.platform_dependent(x, kernel, cpu=shifted_depthwise_conv, default=lax_depthwise_conv)
+    return jax.lax.platform_dependent(padded, kernel, cpu=shifted_depthwise_conv, default=lax_depthwise_conv)
 
 
 def _depthwise_conv_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    kernel_gradient = jax.lax.platform_dependent(x, kernel, g, cpu=_kernel_gradient_by_rows, default=_kernel_gradient)
-    return depthwise_conv(g, kernel[::-1, ::-1]), kernel_gradient
+    padded, kernel = saved
+    kernel_gradient = jax.lax.platform_dependent(
+        padded, kernel, g, cpu=_kernel_gradient_by_rows, default=_kernel_gradient
+    )
+    return depthwise_conv(pad_images(g, kernel.shape[0] - 1), kernel[::-1, ::-1]), kernel_gradient
 
 
-def _kernel_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
-    return jax.vjp(lambda k: lax_depthwise_conv(x, k), kernel)[1](g)[0]
+def _kernel_gradient(padded: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
+    return jax.vjp(lambda k: lax_depthwise_conv(padded, k), kernel)[1](g)[0]
 
 
-def _kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
+def _kernel_gradient_by_rows(padded: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
     """Row by row, so that no shifted copy of the image is ever written."""
     kh, kw, _, channels = kernel.shape
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+    height, width = g.shape[1:3]
     padded, g = jax.lax.optimization_barrier((padded, g))
 
     def add_row(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
@@ -78,7 +115,9 @@ def _kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, g: jax.Array) -> j
     return total.reshape(kernel.shape).astype(kernel.dtype)
 
 
-depthwise_conv.defvjp(lambda x, kernel: (depthwise_conv(x, kernel), (x, kernel)), _depthwise_conv_backward)
+depthwise_conv.defvjp(
+    lambda padded, kernel: (depthwise_conv(padded, kernel), (padded, kernel)), _depthwise_conv_backward
+)
 
 
 @jax.custom_vjp
@@ -113,6 +152,12 @@ def _product_over_pixels_by_rows(x: jax.Array, g: jax.Array) -> jax.Array:
 pointwise_product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _pointwise_backward)
 
 
+def add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
+    """Adds the module's parameter `bias`, one number a channel."""
+    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
 class Conv1x1(nn.Module):
     """1x1 convolution as one matrix product over the pixels; parameters as those of `nn.Dense`."""
 
@@ -124,28 +169,24 @@ class Conv1x1(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         x = pointwise_product(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return x
+        return add_bias(self, x) if self.use_bias else x
 
 
 class DepthwiseConv(nn.Module):
-    """One k x k kernel a channel, zero padding; parameters as those of a grouped `nn.Conv`."""
+    """One k x k kernel a channel, k odd; parameters as those of a grouped `nn.Conv`. border: as in `pad_images`."""
 
     kernel_size: int
     use_bias: bool = False
+    border: str = "zero"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        x = depthwise_conv(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-            x = x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return x
+        padded = pad_images(x.astype(self.dtype), self.kernel_size // 2, self.border)
+        x = depthwise_conv(padded, kernel.astype(self.dtype))
+        return add_bias(self, x) if self.use_bias else x
 
 
 class Downsample(nn.Module):
@@ -178,14 +219,28 @@ def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
     return jax.image.resize(x, shape, "bilinear", antialias=False)
 
 
+def resize_bilinear_aligned(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Bilinear resize of [B, h, w, C] to [B, *size, C] that maps corner pixels onto corner pixels."""
+    for axis, new in zip((1, 2), size, strict=True):
+        old = x.shape[axis]
+        if old == new:
+            continue
+        position = np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(1, new - 1))
+        low = np.minimum(position.astype(np.int32), old - 1)
+        share = jnp.asarray(position - low, x.dtype).reshape([-1 if i == axis else 1 for i in range(4)])
+        high = np.minimum(low + 1, old - 1)
+        x = jnp.take(x, low, axis=axis) * (1 - share) + jnp.take(x, high, axis=axis) * share
+    return x
+
+
 def halve(x: jax.Array) -> jax.Array:
     """Mean of 2x2 pixels: [B, H, W, C] -> [B, H/2, W/2, C]."""
     return rearrange(x, "b (h i) (w j) c -> b h w (i j) c", i=2, j=2).mean(axis=3)
 
 
-def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
+def pad_to_multiple(x: jax.Array, multiple: int, border: str = "symmetric") -> jax.Array:
     """Mirror-pads [B, H, W, C] at the right and the bottom until H and W are multiples of `multiple`."""
-    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
-    if not (bottom or right):
-        return x
-    return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="symmetric")
+    for axis in (1, 2):
+        if missing := -x.shape[axis] % multiple:
+            x = mirror_pad(x, 0, missing, axis, border)
+    return x

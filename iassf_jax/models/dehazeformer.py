@@ -1,0 +1,174 @@
+"""Blocks of DehazeFormer, of which the authors' released network is made.
+
+Source: Song et al., "Vision Transformers for Single Image Dehazing", IEEE TIP 2023: rescale layer normalisation,
+window attention with a learned bias and a parallel convolution, SK fusion.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, mirror_pad
+
+WINDOW = 8
+
+
+class RescaleLayerNorm(nn.Module):
+    """Normalises each image of [B, H, W, C] over all its values, in float32."""
+
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the normalised image, and the factor and offset [B, 1, 1, C] that bring back what it took away."""
+        channels = x.shape[-1]
+        x = x.astype(jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        mean = x.mean(axis=(1, 2, 3), keepdims=True)
+        centred = x - mean
+        std = jnp.sqrt(jnp.square(centred).mean(axis=(1, 2, 3), keepdims=True) + self.epsilon)
+        y = centred / std * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+        rescale = Conv1x1(channels, name="meta1")(std)
+        rebias = Conv1x1(channels, name="meta2")(mean)
+        return y.astype(self.dtype), rescale.astype(self.dtype), rebias.astype(self.dtype)
+
+
+def relative_positions() -> np.ndarray:
+    """float32[64, 64, 2]: sign(d) * log(1 + |d|) of the (row, column) difference d of two pixels of a window."""
+    pixels = np.stack(np.meshgrid(np.arange(WINDOW), np.arange(WINDOW), indexing="ij"), axis=-1).reshape(-1, 2)
+    difference = (pixels[:, None] - pixels[None, :]).astype(np.float64)
+    return (np.sign(difference) * np.log1p(np.abs(difference))).astype(np.float32)
+
+
+class PositionBias(nn.Module):
+    """Attention bias float32[heads, 64, 64] from relative positions, by two dense layers."""
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        # Of the 4096 pairs of pixels only 225 differ in their relative position.
+        unique, index = np.unique(relative_positions().reshape(-1, 2), axis=0, return_inverse=True)
+        hidden = nn.relu(nn.Dense(256, name="meta_0")(jnp.asarray(unique)))
+        bias = nn.Dense(self.num_heads, name="meta_2")(hidden)
+        return bias[index.reshape(-1)].T.reshape(self.num_heads, WINDOW**2, WINDOW**2)
+
+
+def window_attention(qkv: jax.Array, bias: jax.Array, shift: int) -> jax.Array:
+    """Attention within 8x8 windows of an image, mirrored where it does not fill them.
+
+    Args:
+        qkv: float[B, H, W, 3 * C], queries, keys and values.
+        bias: float32[heads, 64, 64], added to the logits.
+        shift: windows start so many pixels above and left of the image.
+
+    Returns:
+        float[B, H, W, C].
+    """
+    heads = bias.shape[0]
+    height, width, channels = *qkv.shape[1:3], qkv.shape[3] // 3
+    for axis in (1, 2):
+        missing = -qkv.shape[axis] % WINDOW
+        after = (WINDOW - shift + missing) % WINDOW if shift else missing
+        qkv = mirror_pad(qkv, shift, after, axis, "reflect")
+    rows = qkv.shape[1] // WINDOW
+    q, k, v = rearrange(qkv, "b (r y) (s x) (t n c) -> t b r s n (y x) c", y=WINDOW, x=WINDOW, t=3, n=heads, r=rows)
+    scale = (channels // heads) ** -0.5
+    logits = jnp.einsum("...qc,...kc->...qk", q * scale, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits + bias.reshape(1, 1, 1, *bias.shape), axis=-1).astype(v.dtype)
+    out = jnp.einsum("...qk,...kc->...qc", weights, v)
+    out = rearrange(out, "b r s n (y x) c -> b (r y) (s x) (n c)", y=WINDOW)
+    return out[:, shift : shift + height, shift : shift + width]
+
+
+class Attention(nn.Module):
+    """Window attention and, beside it, a depthwise 5x5 convolution of the values: [B, H, W, C] -> [B, H, W, C].
+
+    Either may be switched off: `num_heads=0` leaves the convolution, `conv=False` leaves the attention.
+    """
+
+    num_heads: int
+    shift: int = 0
+    conv: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        v = Conv1x1(channels, dtype=self.dtype, name="V")(x)
+        out = 0
+        if self.num_heads:
+            qk = Conv1x1(2 * channels, dtype=self.dtype, name="QK")(x)
+            bias = PositionBias(self.num_heads, name="attn")()
+            out = window_attention(jnp.concatenate([qk, v], axis=-1), bias, self.shift)
+        if self.conv:
+            out = out + DepthwiseConv(5, use_bias=True, border="reflect", dtype=self.dtype, name="conv")(v)
+        return Conv1x1(channels, dtype=self.dtype, name="proj")(out)
+
+
+class Mlp(nn.Module):
+    """1x1 convolution to `hidden`, ReLU, 1x1 back: [B, H, W, C] -> [B, H, W, C]."""
+
+    hidden: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        hidden = nn.relu(Conv1x1(self.hidden, dtype=self.dtype, name="mlp_0")(x))
+        return Conv1x1(x.shape[-1], dtype=self.dtype, name="mlp_2")(hidden)
+
+
+class TransformerBlock(nn.Module):
+    """Attention (normalised only where there is attention), then Mlp: [B, H, W, C] -> [B, H, W, C]."""
+
+    num_heads: int
+    mlp_ratio: int
+    shift: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        attention = Attention(self.num_heads, self.shift, dtype=self.dtype, name="attn")
+        if self.num_heads:
+            y, rescale, rebias = RescaleLayerNorm(dtype=self.dtype, name="norm1")(x)
+            x = x + attention(y) * rescale + rebias
+        else:
+            x = x + attention(x)
+        return x + Mlp(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")(x)
+
+
+class BasicLayer(nn.Module):
+    """`depth` blocks, of which the last `attention_ratio` attend, in windows shifted by half in every other block."""
+
+    depth: int
+    num_heads: int
+    mlp_ratio: int
+    attention_ratio: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in range(self.depth):
+            heads = self.num_heads if i >= self.depth * (1 - self.attention_ratio) else 0
+            shift = WINDOW // 2 if i % 2 else 0
+            x = TransformerBlock(heads, self.mlp_ratio, shift, self.dtype, name=f"blocks_{i}")(x)
+        return x
+
+
+class SKFusion(nn.Module):
+    """Mixes two maps [B, H, W, C] by weights of each channel that follow from their mean."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        channels = a.shape[-1]
+        mean = (a + b).astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+        hidden = nn.relu(Conv1x1(max(channels // 8, 4), use_bias=False, name="mlp_0")(mean))
+        weights = Conv1x1(2 * channels, use_bias=False, name="mlp_2")(hidden)
+        weights = jax.nn.softmax(rearrange(weights, "b h w (t c) -> t b h w c", t=2), axis=0).astype(a.dtype)
+        return weights[0] * a + weights[1] * b
