@@ -10,7 +10,7 @@ from iassf_jax import entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config whose data and eval sections are used.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, or weights (convert).", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for images, metrics.csv and metrics.json.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test", "all"), "Which images.")
 _LIMIT = flags.DEFINE_integer("limit", 0, "Only so many images, spread evenly; 0: all.", 0)

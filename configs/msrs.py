@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     """Every number that a run uses, each with where it comes from."""
     config = ConfigDict()
     config.seed = 0  # ours: weights, order, crops, haze
+    config.init_from = ""  # ours: weights to start from: a run's or converted folder, .safetensors, .pth
 
     config.model = model = ConfigDict()
     model.name = "iassf"
@@ -39,6 +40,7 @@ def get_config() -> ConfigDict:
     optim.learning_rate = 2e-4  # paper
     optim.min_learning_rate = 2e-6  # paper
     optim.warmup_steps = 0  # paper silent
+    optim.schedule_every = "step"  # ours; the release changes the rate once an "epoch"
     optim.beta1 = 0.9  # release: PyTorch's default
     optim.beta2 = 0.999  # release: PyTorch's default
     optim.epsilon = 1e-8  # release: PyTorch's default

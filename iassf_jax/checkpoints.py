@@ -14,6 +14,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.models import full_settings
 
 CONFIG_FILE = "config.json"
 _FOLDER = "checkpoints"
@@ -94,7 +95,10 @@ class Checkpoints:
         """One item of the checkpoint; see `restore`."""
         where = self.directory / str(step) / name
         if not where.is_dir():
-            raise UserError(f"{where.parent}: the checkpoint has no {name}: use the settings that it was trained with")
+            raise UserError(
+                f"{where.parent}: the checkpoint has no {name}: use the settings that it was trained with; if it holds "
+                "weights alone, give it as --config.init_from, with another --workdir"
+            )
         checkpointer = ocp.StandardCheckpointer()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
         with self._damage_told(step):
@@ -164,7 +168,7 @@ def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
     """Refuses to go on in a folder whose run has another network; a new folder is fine."""
     if not (Path(workdir) / CONFIG_FILE).exists():
         return
-    before, now = (dict(c.to_dict()["model"]) for c in (load_config(workdir), ConfigDict(json.loads(config.to_json()))))
+    before, now = (full_settings(c["model"]) for c in (load_config(workdir), config))
     changed = [
         f"model.{k} was {before.get(k)}, is {now.get(k)}" for k in sorted(before | now) if before.get(k) != now.get(k)
     ]

@@ -48,6 +48,17 @@ def _parser() -> argparse.ArgumentParser:
     haze.add_argument("--overwrite", action="store_true", help="make images anew that are already there")
     haze.set_defaults(run=_haze)
 
+    convert = commands.add_parser("convert", help="weights from and to PyTorch (.pth), safetensors and Orbax")
+    convert.add_argument("source", nargs="+", help="IASSF.pth or its parts, a .safetensors file, or a run's folder")
+    convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
+    convert.set_defaults(run=_convert)
+
+    compare = commands.add_parser("compare", help="the released network against values that PyTorch gave")
+    compare.add_argument("--torch", required=True, metavar="FILE", help="the weights: whatever 'convert' reads")
+    compare.add_argument("--reference", required=True, metavar="VALUES.npz", help="see docs/parity.md")
+    compare.add_argument("--output", default="results/compare", metavar="DIR", help="default: results/compare")
+    compare.set_defaults(run=_compare)
+
     scenes = commands.add_parser("scenes", help="write generated scenes: vi, ir and depth")
     scenes.add_argument("--output", required=True, metavar="DIR")
     scenes.add_argument("--count", type=int, default=16)
@@ -108,6 +119,24 @@ def _haze(args: argparse.Namespace) -> int:
     if problems:
         print(f"{len(problems)} left out:\n{format_problems(problems)}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from iassf_jax.convert.formats import read_weights, write_weights
+
+    weights = read_weights(args.source)
+    write_weights(weights, args.target)
+    print(f"{weights.summary()} -> {args.target}")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from iassf_jax.compare import compare
+    from iassf_jax.runtime import set_up
+
+    set_up()
+    report = compare(args.torch, args.reference, args.output)
+    print(report.text())
+    return 0 if report.passed else 1
 
 
 def _scenes(args: argparse.Namespace) -> None:

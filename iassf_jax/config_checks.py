@@ -8,6 +8,7 @@ from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.errors import UserError
 
 # Field -> smallest and largest value that makes sense.
+SCHEDULES = ("step", "epoch")
 _RANGES = {
     "loss.alpha": (0, math.inf),
     "optim.learning_rate": (1e-30, math.inf),
@@ -59,6 +60,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             problems.append(f"{name} is {value}: use {limit}")
     if config["optim"]["min_learning_rate"] > config["optim"]["learning_rate"]:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
+    if config["optim"].get("schedule_every") not in SCHEDULES:
+        problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")

@@ -14,13 +14,14 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from iassf_jax import __version__, evaluation
-from iassf_jax.checkpoints import load_config, load_weights
+from iassf_jax.checkpoints import load_config
 from iassf_jax.config_checks import check_config
+from iassf_jax.convert.formats import read_weights
 from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
+from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
 from iassf_jax.models import build_model
-from iassf_jax.training import abstract_parameters
 from iassf_jax.visualize import sample_grid
 
 SCORE_NAMES = tuple(name + suffix for suffix in ("", "_hazy") for name in evaluation.SCORES)
@@ -35,7 +36,7 @@ def evaluate_run(
     (means and what was evaluated).
 
     Args:
-        checkpoint: folder of a training run.
+        checkpoint: folder of a training run, or weights in any form that `read_weights` takes.
         output: folder for the results.
         config: whose `data` and `eval` sections are used; default: the run's own.
         split: "train", "val", "test" or "all".
@@ -47,13 +48,13 @@ def evaluate_run(
     Raises:
         UserError: no usable checkpoint or data, or nothing can be written.
     """
-    trained = load_config(checkpoint)
-    settings = config or trained
+    settings = config or load_config(checkpoint)
+    if "data" not in settings:
+        raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
     check_config(settings)
-    model = build_model(trained.model)
+    weights = read_weights([checkpoint])
     source, found = pipeline.make_source(settings.data, split)
-    weights, step = load_weights(checkpoint, abstract_parameters(model))
-    predictor = Predictor(model, weights, settings.eval.pad_multiple)
+    predictor = Predictor(build_model(weights.model), weights.params, settings.eval.pad_multiple)
 
     count = min(limit or len(source), len(source))
     indices = np.linspace(0, len(source) - 1, count).round().astype(int)
@@ -70,7 +71,8 @@ def evaluate_run(
         images.write_image(output / "samples.png", sample_grid(shown))
     about = {
         "checkpoint": str(checkpoint),
-        "step": step,
+        "step": weights.source.get("step"),
+        "weights": dict(weights.source),
         "split": split,
         "iassf_jax": __version__,
         "jax": jax.__version__,

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from iassf_jax import evaluation, training
-from iassf_jax.checkpoints import Checkpoints, check_same_network, save_config
+from iassf_jax.checkpoints import Checkpoints, check_same_network, check_tree, save_config
 from iassf_jax.config_checks import check_config
+from iassf_jax.convert.formats import read_weights
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
@@ -60,7 +62,8 @@ class Run:
         self.problems = found.problems + found_val.problems
         self.num_steps = num_steps(config.train, len(self.source))
         self.model = build_model(config.model)
-        optimizer, schedule = training.make_optimizer(config.optim, self.num_steps)
+        epoch = max(1, len(self.source) // config.train.batch_size)
+        optimizer, schedule = training.make_optimizer(config.optim, self.num_steps, epoch)
         self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0)
         self.step_function = functools.partial(
             training.jit_train_step,
@@ -85,10 +88,18 @@ class Run:
             return 0
         trees, data = self.checkpoints.restore(step, self.trees())
         self._check_same_data(data)
-        step_array = jax.numpy.asarray(step, jax.numpy.int32)
+        step_array = jnp.asarray(step, jnp.int32)
         self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
         self.iterator.set_state(data["iterator"])
         return step
+
+    def start_from(self, path: str) -> None:
+        """Takes the weights of another run or of a file; the optimizer starts anew."""
+        params = read_weights([path]).params
+        check_tree(self.state.params, params, path)
+        params = jax.tree.map(jnp.asarray, params)
+        ema = jax.tree.map(jnp.copy, params) if self.state.ema else {}
+        self.state = self.state.replace(params=params, ema=ema)
 
     def _data_identity(self) -> dict[str, Any]:
         """What must be the same for the iterator's state to mean the same."""
@@ -200,6 +211,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     run = Run(config, workdir)
     try:
         start = run.resume()
+        if not start and config.init_from:
+            run.start_from(config.init_from)
         save_config(workdir, config)
         with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
             _announce(run, log, start)
@@ -213,7 +226,8 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
     if run.problems:
         log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
     kind = jax.devices()[0].device_kind
-    words = f"resuming at step {start} of" if start else "training for"
+    fresh = f"training from {run.config.init_from} for" if run.config.init_from else "training for"
+    words = f"resuming at step {start} of" if start else fresh
     if start >= run.num_steps:
         log.say(f"already trained for {start} steps: raise train.steps or train.epochs to train on")
         return

@@ -23,24 +23,35 @@ class TrainState(flax.struct.PyTreeNode):
     ema: Any
 
 
-def learning_rate_schedule(optim: Mapping[str, Any], num_updates: int) -> optax.Schedule:
-    """Linear warm-up, then cosine from `learning_rate` to `min_learning_rate` over the remaining updates."""
+def learning_rate_schedule(optim: Mapping[str, Any], num_updates: int, epoch: int = 1) -> optax.Schedule:
+    """Linear warm-up, then cosine from `learning_rate` to `min_learning_rate` over the remaining updates.
+
+    Args:
+        optim: the section of a config.
+        num_updates: length of the schedule.
+        epoch: updates an epoch; the rate changes once an epoch where `optim.schedule_every` is "epoch".
+    """
     warmup = optim["warmup_steps"]
     ratio = optim["min_learning_rate"] / optim["learning_rate"]
     cosine = optax.cosine_decay_schedule(optim["learning_rate"], max(1, num_updates - warmup), ratio)
-    if not warmup:
-        return cosine
-    return optax.join_schedules([optax.linear_schedule(0.0, optim["learning_rate"], warmup), cosine], [warmup])
+    schedule = cosine
+    if warmup:
+        schedule = optax.join_schedules([optax.linear_schedule(0.0, optim["learning_rate"], warmup), cosine], [warmup])
+    if optim["schedule_every"] == "epoch":
+        return lambda count: schedule(count // epoch * epoch)
+    return schedule
 
 
-def make_optimizer(optim: Mapping[str, Any], num_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make_optimizer(
+    optim: Mapping[str, Any], num_steps: int, steps_per_epoch: int = 1
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW with a cosine schedule; clipping and accumulation where the config asks for them.
 
     Returns:
         The optimizer and its learning rate by step (not by update).
     """
     every = optim["accumulate_steps"]
-    schedule = learning_rate_schedule(optim, num_steps // every)
+    schedule = learning_rate_schedule(optim, num_steps // every, max(1, steps_per_epoch // every))
     optimizer = optax.adamw(
         schedule, optim["beta1"], optim["beta2"], optim["epsilon"], weight_decay=optim["weight_decay"]
     )

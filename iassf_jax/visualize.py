@@ -26,10 +26,42 @@ def sample_grid(examples: Sequence[Mapping[str, np.ndarray]], height: int = 240)
     header = np.full((_HEADER, width, 3), 255, np.uint8)
     tile_width = rows[0].shape[1] // len(COLUMNS)
     for i, name in enumerate(COLUMNS):
-        cv2.putText(
-            header, name, (i * tile_width + 6, _HEADER - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        _write(header, name, (i * tile_width + 6, _HEADER - 6))
     return np.concatenate([header, *rows])
+
+
+def _write(image: np.ndarray, text: str, corner: tuple[int, int]) -> None:
+    cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def difference_map(errors: Mapping[str, np.ndarray], side: int = 240, columns: int = 4) -> np.ndarray:
+    """Maps of relative errors side by side, in colours from 1e-8 (dark) to 1 (bright), a decade a step.
+
+    Args:
+        errors: title -> float[H, W], 0 or more.
+        side: height of a tile in pixels; the width follows.
+        columns: tiles in a row.
+
+    Returns:
+        uint8[rows, columns, 3], RGB, with a scale below.
+    """
+    tiles = []
+    for title, error in errors.items():
+        decades = np.log10(np.maximum(error, 1e-8)) / 8 + 1
+        width = max(1, round(side * error.shape[1] / error.shape[0]))
+        tile = cv2.resize(colour_map(decades), (width, side), interpolation=cv2.INTER_NEAREST)
+        header = np.full((_HEADER, width, 3), 255, np.uint8)
+        _write(header, title, (4, _HEADER - 6))
+        tiles.append(np.pad(np.concatenate([header, tile]), ((0, 6), (0, 6), (0, 0)), constant_values=255))
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    picture = np.concatenate(rows)
+    scale = cv2.resize(colour_map(np.linspace(0, 1, 256)[None]), (picture.shape[1], 14))
+    labels = np.full((_HEADER, picture.shape[1], 3), 255, np.uint8)
+    for power in range(-8, 1, 2):
+        _write(labels, f"1e{power}", (round((power + 8) / 8 * (picture.shape[1] - 40)), _HEADER - 6))
+    return np.concatenate([picture, scale, labels])
 
 
 def _tile(example: Mapping[str, np.ndarray], name: str, height: int) -> np.ndarray:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
 from conftest import TEST_DATA
+from iassf_jax.convert.torch_names import official_restormer_block
 from iassf_jax.models.layers import (
     depthwise_conv,
     lax_depthwise_conv,
@@ -43,22 +43,6 @@ def seeded(block: str, key: str, shape: list[int]) -> np.ndarray:
     return z.astype(np.float32)
 
 
-def flax_parameters(block: str, shapes: dict[str, list[int]]) -> dict:
-    flat = {}
-    for key, shape in shapes.items():
-        value = seeded(block, key, shape)
-        *path, leaf = key.replace(".body", "").split(".")
-        if leaf == "weight" and value.ndim == 4:
-            leaf, value = "kernel", value.transpose(2, 3, 1, 0)
-            value = value[0, 0] if value.shape[:2] == (1, 1) else value
-        elif leaf == "weight":
-            leaf = "scale"
-        elif leaf == "temperature":
-            value = value.reshape(-1)
-        flat[(*path, leaf)] = jnp.asarray(value)
-    return {"params": unflatten_dict(flat)}
-
-
 def relative_error(value: jax.Array, expected: np.ndarray) -> float:
     return float(np.abs(np.asarray(value) - expected).max() / np.abs(expected).max())
 
@@ -68,8 +52,8 @@ def test_matches_official_block(name):
     values = np.load(TEST_DATA / "restormer_blocks.npz")
     shapes = json.loads((TEST_DATA / "restormer_manifest.json").read_text())[name]
     module, x = BLOCKS[name], jnp.asarray(values["x"].transpose(0, 2, 3, 1))
-    parameters = flax_parameters(name, shapes)
-    assert jax.tree.map(jnp.shape, parameters) == jax.tree.map(jnp.shape, module.init(jax.random.key(0), x))
+    tensors = {f"encoder.{key}": seeded(name, key, shape) for key, shape in shapes.items()} | {"other": np.zeros(1)}
+    parameters = official_restormer_block(tensors, jax.eval_shape(module.init, jax.random.key(0), x), "encoder.")
 
     def mean_square(x):
         return jnp.square(module.apply(parameters, x)).mean()

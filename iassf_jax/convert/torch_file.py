@@ -70,7 +70,7 @@ def _read(data: bytes) -> Any:
         if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
             raise _Bad("has compressed entries, which PyTorch does not write: it is refused")
         if sum(info.file_size for info in infos) > len(data):
-            raise _Bad("has entries that are larger than the file: it is refused")
+            raise _Bad("has entries that are larger than the file: it is cut off, or a part of it is missing")
         names = {info.filename for info in infos}
         if len(names) != len(infos):
             raise _Bad("has two entries of one name: it is refused")

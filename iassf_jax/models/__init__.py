@@ -26,7 +26,17 @@ def build_model(settings: Mapping[str, Any]) -> nn.Module:
     name = settings.pop("name", None)
     if name not in MODELS:
         raise UserError(f"unknown model {name!r}: set model.name to one of {', '.join(MODELS)}")
-    fields = {f.name for f in dataclasses.fields(MODELS[name])} - {"parent", "name"}
-    if unknown := sorted(set(settings) - fields):
+    fields = _fields(MODELS[name])
+    if unknown := sorted(set(settings) - set(fields)):
         raise UserError(f"model {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
     return MODELS[name](**settings)
+
+
+def full_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model` section with every field of its module, defaults where it names none."""
+    model = build_model(settings)
+    return {"name": settings["name"], **{field: getattr(model, field) for field in _fields(type(model))}}
+
+
+def _fields(module: type[nn.Module]) -> list[str]:
+    return [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]

@@ -13,6 +13,10 @@ from einops import rearrange
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, mirror_pad
 
 WINDOW = 8
+# DehazeFormer's: residual branches start small, after the depth of its body, 32 blocks.
+_xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "truncated_normal")
+_branch = nn.initializers.variance_scaling((8 * 32) ** -0.5, "fan_avg", "truncated_normal")
+_small = nn.initializers.truncated_normal(0.02)
 
 
 class RescaleLayerNorm(nn.Module):
@@ -32,8 +36,8 @@ class RescaleLayerNorm(nn.Module):
         centred = x - mean
         std = jnp.sqrt(jnp.square(centred).mean(axis=(1, 2, 3), keepdims=True) + self.epsilon)
         y = centred / std * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
-        rescale = Conv1x1(channels, name="meta1")(std)
-        rebias = Conv1x1(channels, name="meta2")(mean)
+        rescale = Conv1x1(channels, kernel_init=_small, bias_init=nn.initializers.ones, name="meta1")(std)
+        rebias = Conv1x1(channels, kernel_init=_small, name="meta2")(mean)
         return y.astype(self.dtype), rescale.astype(self.dtype), rebias.astype(self.dtype)
 
 
@@ -99,15 +103,16 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        v = Conv1x1(channels, dtype=self.dtype, name="V")(x)
+        v = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V")(x)
         out = 0
         if self.num_heads:
-            qk = Conv1x1(2 * channels, dtype=self.dtype, name="QK")(x)
+            qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK")(x)
             bias = PositionBias(self.num_heads, name="attn")()
             out = window_attention(jnp.concatenate([qk, v], axis=-1), bias, self.shift)
         if self.conv:
-            out = out + DepthwiseConv(5, use_bias=True, border="reflect", dtype=self.dtype, name="conv")(v)
-        return Conv1x1(channels, dtype=self.dtype, name="proj")(out)
+            conv = DepthwiseConv(5, True, border="reflect", dtype=self.dtype, kernel_init=_branch, name="conv")
+            out = out + conv(v)
+        return Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="proj")(out)
 
 
 class Mlp(nn.Module):
@@ -118,8 +123,8 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        hidden = nn.relu(Conv1x1(self.hidden, dtype=self.dtype, name="mlp_0")(x))
-        return Conv1x1(x.shape[-1], dtype=self.dtype, name="mlp_2")(hidden)
+        hidden = nn.relu(Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0")(x))
+        return Conv1x1(x.shape[-1], dtype=self.dtype, kernel_init=_branch, name="mlp_2")(hidden)
 
 
 class TransformerBlock(nn.Module):

@@ -152,9 +152,9 @@ def _product_over_pixels_by_rows(x: jax.Array, g: jax.Array) -> jax.Array:
 pointwise_product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _pointwise_backward)
 
 
-def add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
+def add_bias(module: nn.Module, x: jax.Array, init: nn.initializers.Initializer = nn.initializers.zeros) -> jax.Array:
     """Adds the module's parameter `bias`, one number a channel."""
-    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+    bias = module.param("bias", init, (x.shape[-1],))
     return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
@@ -164,12 +164,14 @@ class Conv1x1(nn.Module):
     features: int
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         x = pointwise_product(x.astype(self.dtype), kernel.astype(self.dtype))
-        return add_bias(self, x) if self.use_bias else x
+        return add_bias(self, x, self.bias_init) if self.use_bias else x
 
 
 class DepthwiseConv(nn.Module):
@@ -179,11 +181,12 @@ class DepthwiseConv(nn.Module):
     use_bias: bool = False
     border: str = "zero"
     dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         padded = pad_images(x.astype(self.dtype), self.kernel_size // 2, self.border)
         x = depthwise_conv(padded, kernel.astype(self.dtype))
         return add_bias(self, x) if self.use_bias else x
