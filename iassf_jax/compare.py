@@ -1,6 +1,7 @@
 """The released network against values that PyTorch gave for the same weights and images, stage by stage."""
 
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,10 +97,10 @@ def compare(weights: str | Path, reference: str | Path, output: str | Path | Non
     Raises:
         UserError: weights or values that cannot be used.
     """
+    values = _read_values(reference)
     loaded = read_weights([weights])
     if loaded.model["name"] != RELEASE["name"]:
         raise UserError(f"{weights}: holds the network {loaded.model['name']!r}: give weights of the authors' release")
-    values = _read_values(reference)
     model = build_model(loaded.model)
     pair = [_signed(values[name]) for name in ("hazy_u8", "ir_u8")]
     with jax.default_matmul_precision("highest"):
@@ -148,7 +149,7 @@ def _read_values(path: str | Path) -> dict[str, np.ndarray]:
         name: (lambda x: x.dtype == np.uint8 and x.ndim == 3 and x.shape[2] == 3) for name in ("hazy_u8", "ir_u8")
     }
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             known = [name for name in (*checks, *(names[0] for names in STAGES.values())) if name in file.files]
             values = {name: file[name] for name in known}
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged file

@@ -5,9 +5,12 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import tiny
+from configs import release
+from conftest import TEST_DATA
 from iassf_jax import training
 from iassf_jax.checkpoints import Checkpoints, check_tree, load_weights
 from iassf_jax.data import images
@@ -45,6 +48,24 @@ def test_one_update_by_hand():
     params, gradients = {"w": jnp.array([1.0, -1.0])}, {"w": jnp.array([0.5, -8.0])}
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)
     np.testing.assert_allclose(updates["w"], [-2e-4 * 1.01, 2e-4 * 1.01], rtol=1e-5)
+
+
+def test_steps_are_those_of_pytorch():
+    """Values of `data/make_adamw.py`: torch.optim.AdamW with its defaults, and CosineAnnealingLR stepped by epochs."""
+    values = np.load(TEST_DATA / "adamw.npz")
+    optimizer, _ = training.make_optimizer(release.get_config().optim, 10**9)  # the rate does not move in three steps
+    params, state = {"w": jnp.asarray(values["start"])}, None
+    state = optimizer.init(params)
+    for gradient, expected in zip(values["gradients"], values["after"], strict=True):
+        updates, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["w"], expected, rtol=3e-7, atol=2e-9)  # two units in the last place
+
+    epoch = 180
+    schedule = training.learning_rate_schedule(release.get_config().optim, 300 * epoch, epoch)
+    for at in (0, epoch // 2, epoch - 1):
+        rates = [float(schedule(e * epoch + at)) for e in range(0, 300, 7)]
+        np.testing.assert_allclose(rates, values["rates"][::7], rtol=1e-4)
 
 
 def test_clipping_limits_the_gradient():
