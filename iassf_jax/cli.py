@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     summary = commands.add_parser("summary", help="parameters and multiply-adds of the network and its ablations")
-    summary.add_argument("--workdir", help="folder of a training run; default: the paper's network")
+    summary.add_argument(
+        "--weights", "--workdir", help="a run's folder or a file of weights; default: the paper's network"
+    )
     summary.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
     summary.set_defaults(run=_summary)
 
@@ -79,7 +81,7 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
 
 def _summary(args: argparse.Namespace) -> None:
     from iassf_jax import cost
-    from iassf_jax.checkpoints import load_config
+    from iassf_jax.convert.formats import read_weights
     from iassf_jax.models import IASSF, build_model
     from iassf_jax.runtime import set_up
 
@@ -87,9 +89,10 @@ def _summary(args: argparse.Namespace) -> None:
     height, width = args.size
     if min(height, width) < 1:
         raise UserError(f"--size {height} {width}: give a height and a width of at least 1")
-    model = build_model(load_config(args.workdir)["model"]) if args.workdir else IASSF()
+    model = build_model(read_weights([args.weights]).model) if args.weights else IASSF()
     print(f"multiply-adds for one {width}x{height} pair\n\n{cost.table(model, height, width)}")
-    print(f"\n{cost.ablation_table(model, height, width)}")
+    if isinstance(model, IASSF):
+        print(f"\n{cost.ablation_table(model, height, width)}")
 
 
 def _haze(args: argparse.Namespace) -> int:

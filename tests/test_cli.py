@@ -32,7 +32,7 @@ def test_scenes_then_haze_from_their_depth(tmp_path, capsys):
     [
         (["haze", "--visible", "nowhere", "--output", "out"], "nowhere"),
         (["scenes", "--output", "out", "--size", "4", "4"], "16..4096"),
-        (["summary", "--workdir", "nowhere"], "training run"),
+        (["summary", "--weights", "nowhere"], "training run"),
         (["summary", "--size", "0", "5"], "--size"),
     ],
 )

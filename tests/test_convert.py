@@ -229,7 +229,7 @@ def test_command_line(theirs, tmp_path):
     again = run(theirs, tmp_path / "folder")
     assert again.returncode == 1 and again.stderr.startswith("error: ") and again.stderr.count("\n") == 1
     assert "exists already" in again.stderr
-    for source, words in [(tmp_path / "none.pth", "No such file"), (REPOSITORY / "README.md", "not a zip file")]:
+    for source, words in [(tmp_path / "none.pth", "is not there"), (REPOSITORY / "README.md", "not a zip file")]:
         bad = run(source, tmp_path / "other")
         assert bad.returncode == 1 and words in bad.stderr and bad.stderr.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]

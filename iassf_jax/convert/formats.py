@@ -66,6 +66,9 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     """
     paths = [Path(source) for source in sources]
     first = paths[0]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: is not there: give the folder of a training run, or a .pth or .safetensors file")
     if len(paths) == 1:
         folder = first.parent if first.name.startswith(_PART) else first
         if parts := sorted(folder.glob(f"{_PART}*")):
