@@ -157,11 +157,14 @@ def load_config(workdir: str | Path) -> ConfigDict:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{workdir}: no {CONFIG_FILE} there: give the --workdir of a training run") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}): train again, or restore the file") from None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise UserError(f"{path}: is not the config of a run: train again, or restore the file")
-    return ConfigDict(found)
+    try:
+        return ConfigDict(found)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: is not the config of a run ({str(error)[:80]}): restore the file") from None
 
 
 def check_same_network(workdir: str | Path, config: ConfigDict) -> None:

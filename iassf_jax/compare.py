@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from iassf_jax import __version__
 from iassf_jax.convert.formats import RELEASE, read_weights
+from iassf_jax.convert.torch_names import tensor_problem
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
@@ -34,6 +36,8 @@ STAGES = {
     "infrared image": ("ir_rgb", "ir_rgb"),
     "fused": ("fused", "fused"),
 }
+_MAX_BYTES = 2**30
+_MAX_PIXELS = 2**21
 _AFTER_DENSITY = ("haze density", "dehazed", "fused")
 
 
@@ -149,7 +153,11 @@ def _read_values(path: str | Path) -> dict[str, np.ndarray]:
         name: (lambda x: x.dtype == np.uint8 and x.ndim == 3 and x.shape[2] == 3) for name in ("hazy_u8", "ir_u8")
     }
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+        data = io.BytesIO(Path(path).read_bytes())
+        with zipfile.ZipFile(data) as archive:
+            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
+                raise ValueError(f"more than {_MAX_BYTES >> 20} MB of values: use a smaller image")
+        with np.load(data, allow_pickle=False) as file:
             known = [name for name in (*checks, *(names[0] for names in STAGES.values())) if name in file.files]
             values = {name: file[name] for name in known}
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged file
@@ -158,6 +166,8 @@ def _read_values(path: str | Path) -> dict[str, np.ndarray]:
         if name not in values or not check(values[name]):
             raise UserError(f"{path}: needs {name}, uint8[H, W, 3]: see docs/parity.md")
     height, width = values["hazy_u8"].shape[:2]
+    if not 0 < height * width <= _MAX_PIXELS:
+        raise UserError(f"{path}: hazy_u8 has {height}x{width} pixels: use an image of 1 to {_MAX_PIXELS}")
     if values["ir_u8"].shape != values["hazy_u8"].shape:
         raise UserError(f"{path}: hazy_u8 and ir_u8 have different shapes")
     for name in values.keys() - checks.keys():
@@ -165,6 +175,8 @@ def _read_values(path: str | Path) -> dict[str, np.ndarray]:
         channels = {"fog": 1, "dehazed": 3, "ir_rgb": 3, "fused": 3}.get(name, 24)
         if x.shape != (1, channels, height, width) or x.dtype.kind != "f":
             raise UserError(f"{path}: {name} is {x.dtype}{list(x.shape)}, not float[1, {channels}, {height}, {width}]")
+        if tensor_problem(x, x.shape):
+            raise UserError(f"{path}: {name} {tensor_problem(x, x.shape)}: make the file again")
         x = np.ascontiguousarray(x.astype(np.float32).transpose(0, 2, 3, 1))
         values[name] = x[..., 0] if name == "fog" else x
     if len(values) == 2:

@@ -57,6 +57,8 @@ FUSED = {"fused": np.zeros((1, 3, 8, 8), np.float32)}
         ({**IMAGES, "ir_u8": np.zeros((8, 4, 3), np.uint8), **FUSED}, "different shapes"),
         (IMAGES, "no stage"),
         ({**IMAGES, "fused": np.zeros((1, 8, 8, 3), np.float32)}, r"not float\[1, 3, 8, 8\]"),
+        ({**IMAGES, "fused": np.full((1, 3, 8, 8), np.nan, np.float32)}, "fused holds numbers that are not finite"),
+        ({n: np.zeros((2000, 2000, 3), np.uint8) for n in IMAGES}, "2000x2000 pixels"),
         ({**IMAGES, "fog": np.array([None])}, "cannot be read"),
     ],
 )

@@ -1,6 +1,8 @@
 """Weights from one form to another without losing a bit, and clear words about what does not fit."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,7 +130,7 @@ def test_every_misfit_is_listed(tmp_path):
     for words in (
         "4 names",
         "missing dehaze.skip0.weight",
-        "unexpected dehaze.skip0.wait",
+        "unexpected 'dehaze.skip0.wait'",
         "dehaze.skip1.bias has shape (23,), not (24,)",
         "fusion.final_conv.bias holds numbers that are not finite",
     ):
@@ -161,9 +163,66 @@ def test_integers_are_no_weights_and_half_precision_is():
         from_torch([entry], {entry.name: np.ones(3, np.int32)})
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_whole_files_of_another_precision(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(safetensors.numpy.save({name: x.astype(dtype) for name, x in released.tensors().items()}))
+    for one, other in zip(
+        jax.tree.leaves(read_weights([path]).params), jax.tree.leaves(released.parameters()), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_a_damaged_folder(converted, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(converted, folder)
+    for kept, words in [
+        ({"dehaze.bogus": np.zeros(1, np.float32)}, "unexpected 'dehaze.bogus'"),
+        ({"dehaze.w_ir": np.zeros(1, np.int32)}, "int32"),
+        (None, "cannot be read"),
+    ]:
+        (folder / "kept.safetensors").write_bytes(safetensors.numpy.save(kept) if kept else b"junk")
+        with pytest.raises(UserError, match=words):
+            read_weights([folder])
+    (folder / "kept.safetensors").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    for change in ({"source": 5}, {"source": {"step": "x", "file": "a\nb"}}):
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        assert read_weights([folder]).source == {"folder": "copy", "step": 0}
+    for change in ({"model": {"name": {}}}, {"model": {"name": "iassf", "channels": "x"}}, {"a.b": 1}):
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(UserError, match="copy"):
+            read_weights([folder])
+
+
+def test_nothing_that_is_there_is_overwritten(own, tmp_path):
+    for name in ("a.pth", "a.safetensors", "a"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(UserError, match="exists already"):
+            write_weights(own, tmp_path / name)
+        assert (tmp_path / name).read_text() == "mine"
+    for target in ("x" * 300, str(tmp_path / "a" / "b")):
+        with pytest.raises(UserError, match="cannot be written"):
+            write_weights(own, target)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(UserError, match="MB free"):
+        write_weights(own, tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for source in (tmp_path / "pipe", "/dev/zero", "y" * 300, tmp_path / "none"):
+        with pytest.raises(UserError, match="is not there"):
+            read_weights([source])
+
+
 def test_another_pytorch_file_names_what_it_holds(tmp_path):
     (tmp_path / "other.pth").write_bytes(write_torch({"params": {"x": np.zeros(1, np.float32)}}))
-    with pytest.raises(UserError, match=r"but params: give the authors' IASSF\.pth"):
+    with pytest.raises(UserError, match=r"but 'params': give the authors' IASSF\.pth"):
         read_weights([tmp_path / "other.pth"])
 
 
@@ -198,6 +257,13 @@ def test_safetensors_that_do_not_fit(own, tmp_path):
         ({n: x for n, x in tensors.items() if n != name}, {"model": model}, "missing"),
         (tensors, {"model": "{"}, "description"),
         (tensors, {"model": "[1]"}, "description"),
+        (tensors, {"model": "[" * 100_000}, "description"),
+        (tensors, {"model": "9" * 5000}, "description"),
+        (tensors, {"model": json.dumps({**own.model, "encoder_blocks": 10**6})}, "encoder_blocks"),
+        (tensors, {"model": json.dumps({**own.model, "channels": 4.0})}, "channels"),
+        (tensors, {"model": json.dumps({**own.model, "restoration_blocks": [1000]})}, "restoration_blocks"),
+        ({**tensors, name: np.full_like(tensors[name], np.inf)}, {"model": model}, "not finite"),
+        ({**tensors, f"{name}.x": tensors[name]}, {"model": model}, "unexpected"),
         (tensors, {"model": json.dumps({**own.model, "name": "x"})}, "unknown model"),
         (tensors, None, "missing dehaze"),
     ]:
@@ -213,7 +279,7 @@ def test_official_restormer_weights_are_strict():
     block = RestormerBlock(num_heads=1)
     params = jax.eval_shape(block.init, jax.random.key(0), np.zeros((1, 4, 4, 8), np.float32))
     with pytest.raises(
-        UserError, match=r"missing level\.0\.attn\.project_out\.weight.*unexpected level\.0\.attn\.qkv\.bias"
+        UserError, match=r"missing level\.0\.attn\.project_out\.weight.*unexpected 'level\.0\.attn\.qkv\.bias"
     ):
         official_restormer_block({"level.0.attn.qkv.bias": np.zeros(24, np.float32)}, params, "level.0.")
 

@@ -78,6 +78,7 @@ def test_tensors_may_share_a_storage_and_be_transposed():
         ({"numel": -1}, "announced"),
         ({"dtype": "DoubleStorage"}, "announced"),
         ({"dtype": "QUInt8Storage"}, "QUInt8Storage"),
+        ({"offset": 2**31 - 1, "shape": (1, 1)}, "offset"),
         ({"key": "1"}, "lacks the data"),
         ({"key": "../../0"}, "lacks the data"),
     ],
@@ -95,7 +96,24 @@ class Bomb:
         return open, (str(self.path), "w")
 
 
+LONG = b"\x8a\x09" + (2**62).to_bytes(9, "little")  # an integer that does not fit a stride
+
+
+def rebuilt(storage, shape=b"(K\x01t", strides=b"(K\x01t", rest=b"\x89" + ODICT):
+    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + shape + strides + rest + b"tR."
+
+
+SCALAR = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x06tQ"
 BOMBS = {
+    "a tensor as a storage": rebuilt(tensor()[2:-1]),
+    "a storage as a shape": rebuilt(SCALAR, shape=SCALAR),
+    "a text as a shape": rebuilt(SCALAR, shape=text("1")),
+    "a stride that overflows": rebuilt(SCALAR, strides=b"(" + LONG + b"t"),
+    "too many arguments": rebuilt(SCALAR, rest=b"K\x00K\x00K\x00K\x00"),
+    "a name that is a list": b"\x80\x04]q\x00"
+    + b"".join(b"]h%ca" % i + b"h%caq%c" % (i, i + 1) for i in range(40))
+    + b"\x93.",
+    "a key that collides": b"\x80\x02}" + LONG + b"K\x01s.",
     "a call of os.system": b"\x80\x02cos\nsystem\n" + text("touch x") + b"\x85R.",
     "a call found by protocol 4": b"\x80\x04" + text("os") + text("system") + b"\x93" + text("touch x") + b"\x85R.",
     "an instance": b"\x80\x02(ios\nsystem\n.",
@@ -128,7 +146,7 @@ def test_malicious_and_senseless_programs_are_refused(name, tmp_path, monkeypatc
         assert read_torch(archive(BOMBS[name]), "f") == []
         return
     with pytest.raises(UserError, match=r"^f: "):
-        read_torch(archive(BOMBS[name]), "f")
+        read_torch(archive(BOMBS[name], SIX), "f")
     assert not list(tmp_path.iterdir())
 
 
@@ -210,6 +228,8 @@ def test_pytorch_itself_reads_and_writes_the_same(tmp_path):
     path = tmp_path / "ours.pth"
     path.write_bytes(write_torch({"state": {"x": x, "scalar": np.float32(2).reshape(())}}))
     loaded = torch.load(path, weights_only=True)
+    mapped = torch.load(path, weights_only=True, mmap=True)["state"]
+    assert torch.equal(mapped["x"], loaded["state"]["x"]) and mapped["scalar"].data_ptr() % 64 == 0
     assert torch.equal(loaded["state"]["x"], torch.from_numpy(x)) and loaded["state"]["scalar"] == 2
 
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))

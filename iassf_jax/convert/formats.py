@@ -18,7 +18,15 @@ from ml_collections import ConfigDict
 
 from iassf_jax.checkpoints import Checkpoints, check_tree, load_config, load_weights, save_config
 from iassf_jax.convert.torch_file import read_torch, write_torch
-from iassf_jax.convert.torch_names import UNUSED_SHAPES, Entry, from_torch, position_buffers, release_entries, to_torch
+from iassf_jax.convert.torch_names import (
+    UNUSED_SHAPES,
+    Entry,
+    from_torch,
+    position_buffers,
+    release_entries,
+    tensor_problem,
+    to_torch,
+)
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
@@ -67,7 +75,11 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     paths = [Path(source) for source in sources]
     first = paths[0]
     for path in paths:
-        if not path.exists():
+        try:
+            there = path.is_file() or path.is_dir()
+        except OSError:
+            there = False
+        if not there:
             raise UserError(f"{path}: is not there: give the folder of a training run, or a .pth or .safetensors file")
     if len(paths) == 1:
         folder = first.parent if first.name.startswith(_PART) else first
@@ -91,6 +103,7 @@ def write_weights(weights: Weights, target: str | Path) -> None:
         UserError: a network that PyTorch's release does not know, or a target that cannot be written.
     """
     target = Path(target)
+    _check_target(target, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
     if target.suffix in TORCH_SUFFIXES:
         if weights.model["name"] != RELEASE["name"]:
             raise UserError(f"{target}: PyTorch's release has no such network: write a {SAFETENSORS} file or a folder")
@@ -99,6 +112,21 @@ def write_weights(weights: Weights, target: str | Path) -> None:
         _to_safetensors(weights, target)
     else:
         _to_folder(weights, target)
+
+
+def _check_target(target: Path, size: int) -> None:
+    """Refuses, before anything is written, what is there already and a disk that is too full."""
+    try:
+        if target.exists() and not (target.is_dir() and target.name and not any(target.iterdir())):
+            raise UserError(f"{target}: exists already: choose another name, or remove it")
+        parent = target.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(parent).free < 2 * size:
+            raise UserError(f"{parent}: has less than {2 * size >> 20} MB free: make room, or choose another disk")
+        if not os.access(parent, os.W_OK):
+            raise UserError(f"{parent}: cannot be written: choose another folder, or change its permissions")
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror}): choose another name") from None
 
 
 def _read_bytes(paths: Sequence[Path]) -> bytes:
@@ -115,7 +143,7 @@ def _from_torch_file(paths: Sequence[Path]) -> Weights:
     data = _read_bytes(paths)
     found = read_torch(data, what)
     if not isinstance(found, dict) or not all(isinstance(found.get(title), dict) for title in _NETWORKS.values()):
-        held = ", ".join(str(name)[:60] for name in found) if isinstance(found, dict) else type(found).__name__
+        held = ", ".join(repr(name)[:60] for name in found) if isinstance(found, dict) else type(found).__name__
         raise UserError(
             f"{what}: has no {' and '.join(_NETWORKS.values())}, but {held[:300]}: give the authors' IASSF.pth"
         )
@@ -124,7 +152,10 @@ def _from_torch_file(paths: Sequence[Path]) -> Weights:
         for name, x in found[title].items():
             if not isinstance(name, str) or not isinstance(x, np.ndarray):
                 raise UserError(f"{what}: {title} holds {str(name)[:60]!r}, which is no tensor: it is refused")
-            tensors[f"{network}.{name.removeprefix('module.')}"] = x
+            short = f"{network}.{name.removeprefix('module.')}"
+            if short in tensors:
+                raise UserError(f"{what}: {title} holds {name[:60]!r} with and without 'module.': it is refused")
+            tensors[short] = x
     source = {"file": paths[0].name, "sha256": hashlib.sha256(data).hexdigest()}
     if isinstance(found.get("epoch"), int):
         source["epoch"] = found["epoch"]
@@ -132,19 +163,32 @@ def _from_torch_file(paths: Sequence[Path]) -> Weights:
 
 
 def _release_weights(tensors: Mapping[str, np.ndarray], what: str, source: Mapping[str, Any]) -> Weights:
-    model = build_model(RELEASE)
-    entries = release_entries(abstract_parameters(model))
-    kept = {name: np.zeros(shape, np.float32) for name, shape in UNUSED_SHAPES.items()} | position_buffers(entries)
+    entries = release_entries(abstract_parameters(build_model(RELEASE)))
+    kept = _unused(entries)
     try:
         params = from_torch(entries, tensors, kept)
-        check_tree(kept, kept | {name: tensors[name] for name in kept if name in tensors}, "the part it does not use")
+        kept |= _checked_kept({name: tensors[name] for name in kept if name in tensors}, entries)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
-    for name, x in position_buffers(entries).items():
-        if name in tensors and not np.allclose(tensors[name], x, atol=1e-5):
-            raise UserError(f"{what}: {name} is not the table of an 8x8 window: it belongs to another network")
-    kept |= {name: np.ascontiguousarray(tensors[name], np.float32) for name in kept if name in tensors}
     return Weights(full_settings(RELEASE), params, kept, source)
+
+
+def _unused(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+    """Every tensor of PyTorch's that is no parameter of ours, as it is where a file does not say."""
+    return {name: np.zeros(shape, np.float32) for name, shape in UNUSED_SHAPES.items()} | position_buffers(entries)
+
+
+def _checked_kept(found: Mapping[str, np.ndarray], entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+    expected = _unused(entries)
+    problems = [f"unexpected {name[:60]!r}" for name in sorted(found.keys() - expected.keys())]
+    for name in sorted(found.keys() & expected.keys()):
+        if problem := tensor_problem(found[name], expected[name].shape):
+            problems.append(f"{name} {problem}")
+        elif name not in UNUSED_SHAPES and np.abs(found[name].astype(np.float32) - expected[name]).max() > 0.02:
+            problems.append(f"{name} is not the table of an 8x8 window")
+    if problems:
+        raise UserError(f"tensors that it does not use are another network's: {'; '.join(problems)}")
+    return {name: np.ascontiguousarray(x, np.float32) for name, x in found.items()}
 
 
 def _state_dicts(weights: Weights) -> dict[str, dict[str, np.ndarray]]:
@@ -158,29 +202,54 @@ def _state_dicts(weights: Weights) -> dict[str, dict[str, np.ndarray]]:
 
 def _all_tensors(weights: Weights, entries: Sequence[Entry]) -> dict[str, np.ndarray]:
     """Every tensor that PyTorch's strict loading asks for."""
-    kept = {name: np.zeros(shape, np.float32) for name, shape in UNUSED_SHAPES.items()} | position_buffers(entries)
-    return kept | dict(weights.kept) | to_torch(entries, weights.params)
+    return _unused(entries) | dict(weights.kept) | to_torch(entries, weights.params)
 
 
 def _from_safetensors(path: Path) -> Weights:
-    try:
-        with safetensors.safe_open(path, "np") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]})") from None
+    tensors, about = _load_tensors(path)
     if "model" not in about:
         return _release_weights(tensors, str(path), {"file": path.name})
     try:
-        model, source = json.loads(about["model"]), json.loads(about.get("source", "{}"))
+        model, source = json.loads(about["model"]), _checked_source(json.loads(about.get("source", "{}")))
+        if not isinstance(model, dict):
+            raise ValueError("no dictionary")
+    except (ValueError, RecursionError) as error:
+        words = " ".join(str(error).split())[:80]
+        raise UserError(f"{path}: its description of the network is damaged ({words}): download it again") from None
+    try:
         network = build_model(model)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its description of the network is damaged ({error}): download it again") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if model["name"] == RELEASE["name"]:
         return _release_weights(tensors, str(path), source)
+    abstract = {".".join(key): x for key, x in flatten_dict(abstract_parameters(network)).items()}
+    check_tree(abstract, tensors, str(path))
+    for name, x in tensors.items():
+        if problem := tensor_problem(x, abstract[name].shape):
+            raise UserError(f"{path}: {name} {problem}")
     params = unflatten_dict({tuple(name.split(".")): x.astype(np.float32) for name, x in tensors.items()})
-    check_tree(abstract_parameters(network), params, str(path))
-    return Weights(model, params, source=source)
+    return Weights(full_settings(model), params, source=source)
+
+
+def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: cannot be read ({words}): download or convert it again") from None
+
+
+def _checked_source(source: Any) -> dict[str, Any]:
+    """Of a description of unknown origin, what we write into one ourselves."""
+    found = {}
+    for name in ("file", "folder", "sha256"):
+        if isinstance(source, dict) and isinstance(source.get(name), str) and source[name].isprintable():
+            found[name] = source[name][:200]
+    for name in ("step", "epoch"):
+        if isinstance(source, dict) and type(source.get(name)) is int and 0 <= source[name] < 2**31:
+            found[name] = source[name]
+    return found
 
 
 def _to_safetensors(weights: Weights, path: Path) -> None:
@@ -199,21 +268,24 @@ def _pack(tensors: Mapping[str, np.ndarray], about: Mapping[str, str] | None = N
 
 
 def _from_folder(folder: Path) -> Weights:
-    config = load_config(folder)
-    model = config.to_dict()["model"]
-    network = build_model(model)
+    config = load_config(folder).to_dict()
+    try:
+        network = build_model(config["model"])
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
     params, step = load_weights(folder, abstract_parameters(network))
-    source = {"folder": folder.name, "step": step}
+    params = jax.device_get(params)
     kept = {}
     if (folder / _KEPT_FILE).exists():
-        kept = safetensors.numpy.load_file(folder / _KEPT_FILE)
-        source = config.to_dict().get("source", source)
-    return Weights(model, jax.device_get(params), kept, source)
+        try:
+            kept = _checked_kept(_load_tensors(folder / _KEPT_FILE)[0], release_entries(params))
+        except UserError as error:
+            raise UserError(f"{folder / _KEPT_FILE}: {error}") from None
+    source = _checked_source(config.get("source")) or {"folder": folder.name, "step": step}
+    return Weights(full_settings(config["model"]), params, kept, source)
 
 
 def _to_folder(weights: Weights, folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists already: choose another folder, or remove it")
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         checkpoints = Checkpoints(scratch)

@@ -18,7 +18,7 @@ import numpy as np
 
 from iassf_jax.errors import UserError
 
-MAX_PICKLE_BYTES = 16 * 2**20
+MAX_PICKLE_BYTES = 4 * 2**20  # a training checkpoint of the released network has 1.2 MB
 MAX_DIMENSIONS = 8
 _STORAGES = {
     "FloatStorage": np.dtype(np.float32),
@@ -33,6 +33,14 @@ _STORAGES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 _MARK = object()
+_WAY_OUT = "load it with PyTorch and save the two state dicts alone"
+
+
+class _Storage:
+    """Numbers of a file before any view of them is taken."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.numbers = numbers
 
 
 class _Bad(Exception):
@@ -57,7 +65,7 @@ def read_torch(data: bytes, what: str) -> Any:
     except _Bad as error:
         raise UserError(f"{what}: {error}") from None
     # What a damaged zip or a senseless program of permitted instructions raises.
-    except (zipfile.BadZipFile, RuntimeError, ValueError, IndexError, TypeError, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, ValueError, IndexError, TypeError, EOFError, OverflowError) as error:
         words = " ".join(str(error).split())[:120]
         raise UserError(f"{what}: is not a whole PyTorch file ({words}): download or save it again") from None
 
@@ -118,7 +126,7 @@ class _Machine:
             elif hasattr(self, f"_do_{name.lower()}"):
                 getattr(self, f"_do_{name.lower()}")(argument)
             elif name not in ("PROTO", "FRAME"):
-                raise _Bad(f"contains the pickle instruction {name}, which no checkpoint needs: it is refused")
+                raise _Bad(f"contains the pickle instruction {name}, which no weights need: {_WAY_OUT}")
         raise _Bad("ends in the middle: download it again")
 
     def _pop_marked(self) -> list[Any]:
@@ -157,8 +165,9 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise _Bad("sets items of what is no dictionary: it is refused")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int):
-                raise _Bad("has a dictionary key that is neither text nor a number: it is refused")
+            # Large integers can be made to collide, so that a dictionary takes hours.
+            if not (isinstance(key, str) or (type(key) is int and 0 <= key < 2**31)):
+                raise _Bad(f"has a dictionary key that is neither text nor a small number: {_WAY_OUT}")
             target[key] = value
 
     def _do_binput(self, index: int) -> None:
@@ -187,16 +196,20 @@ class _Machine:
 
     def _do_stack_global(self, _: Any) -> None:
         name, module = self._stack.pop(), self._stack.pop()
-        self._stack.append(_global(str(module), str(name)))
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise _Bad("names something by what is no text: it is refused")
+        self._stack.append(_global(module, name))
 
     def _do_reduce(self, _: Any) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
         if function is collections.OrderedDict and arguments == ():
             self._stack.append(collections.OrderedDict())
-        elif function in (_rebuild_tensor, _rebuild_parameter) and isinstance(arguments, tuple):
-            self._stack.append(function(*arguments))
+        elif function is _rebuild_tensor and isinstance(arguments, tuple) and len(arguments) in (6, 7):
+            self._stack.append(_rebuild_tensor(*arguments[:4]))
+        elif function is _rebuild_parameter and isinstance(arguments, tuple) and len(arguments) == 3:
+            self._stack.append(_rebuild_parameter(arguments[0]))
         else:
-            raise _Bad("calls what no checkpoint needs: it is refused")
+            raise _Bad(f"calls what no weights need: {_WAY_OUT}")
 
     def _do_binpersid(self, _: Any) -> None:
         reference = self._stack.pop()
@@ -208,7 +221,7 @@ class _Machine:
         data = self._storage(key)
         if numel < 0 or numel * dtype.itemsize != len(data):
             raise _Bad(f"storage {key[:40]!r} has {len(data)} bytes where {numel} numbers are announced: it is damaged")
-        self._stack.append(np.frombuffer(data, dtype))
+        self._stack.append(_Storage(np.frombuffer(data, dtype)))
 
 
 _PUSHED_ARGUMENT = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"}
@@ -223,31 +236,32 @@ _PUSHED = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any = False, hooks: Any = None, *_: Any
-) -> np.ndarray:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
     """A view of a storage; every element lies inside it and none is there twice."""
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
+    if not (isinstance(storage, _Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)):
         raise _Bad("describes a tensor in an unknown way: it is refused")
     if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
         raise _Bad(f"has a tensor of {len(shape)} dimensions and {len(strides)} strides: it is refused")
-    count = math.prod(shape)
-    extent, overlaps = 1, False
+    if not all(type(n) is int and 0 <= n < 2**48 for n in (offset, *shape, *strides)):
+        raise _Bad("describes a tensor in an unknown way: it is refused")
+    numbers = storage.numbers
+    count, extent, overlaps = math.prod(shape), 1, False
     for stride, n in sorted(zip(strides, shape, strict=True)):
         if n > 1:
             overlaps |= stride < extent
             extent += (n - 1) * stride
-    if count and (overlaps or offset + extent > storage.size):
+    if count and (overlaps or offset + extent > numbers.size):
         raise _Bad(
-            f"has a tensor of shape {shape}, strides {strides} and offset {offset} in a storage of {storage.size} "
+            f"has a tensor of shape {shape}, strides {strides} and offset {offset} in a storage of {numbers.size} "
             "numbers: it is refused"
         )
-    bytes_per_step = tuple(stride * storage.itemsize for stride in strides)
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, bytes_per_step, writeable=False)
+    if not count:
+        return np.zeros(shape, numbers.dtype)
+    steps = tuple(stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(shape, strides, strict=True))
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
 
 
-def _rebuild_parameter(tensor: Any, *_: Any) -> np.ndarray:
+def _rebuild_parameter(tensor: Any) -> np.ndarray:
     if not isinstance(tensor, np.ndarray):
         raise _Bad("has a parameter that is no tensor: it is refused")
     return tensor
@@ -263,7 +277,8 @@ _GLOBALS = {
 
 def _global(module: str, name: str) -> Any:
     if (module, name) not in _GLOBALS:
-        raise _Bad(f"names {module[:60]}.{name[:60]}, which no weights need: it is refused, nothing of it was run")
+        what = f"{module[:60]}.{name[:60]}"
+        raise _Bad(f"names {what!r}, which no weights need; nothing of it was run: if you trust it, {_WAY_OUT}")
     return _GLOBALS[module, name]
 
 
@@ -282,12 +297,21 @@ def write_torch(state_dicts: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     program += b"."
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", bytes(program))
-        archive.writestr("archive/byteorder", "little")
+        _add(archive, "archive/data.pkl", bytes(program))
+        _add(archive, "archive/byteorder", b"little")
         for key, data in enumerate(storages):
-            archive.writestr(f"archive/data/{key}", data)
-        archive.writestr("archive/version", "3\n")
+            _add(archive, f"archive/data/{key}", data)
+        _add(archive, "archive/version", b"3\n")
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Adds an entry whose data begins at a multiple of 64 bytes, so that PyTorch can map the file into memory."""
+    info = zipfile.ZipInfo(name)
+    start = archive.fp.tell() + zipfile.sizeFileHeader + len(name) + 4
+    padding = -start % 64
+    info.extra = struct.pack("<HH", 0x4246, padding) + bytes(padding)
+    archive.writestr(info, data)
 
 
 def _tensor(key: str, shape: Sequence[int]) -> bytes:

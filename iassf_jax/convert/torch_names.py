@@ -167,18 +167,24 @@ def from_torch(entries: Iterable[Entry], tensors: Tensors, extra: Iterable[str] 
     """
     needed = {entry.name: entry for entry in entries}
     problems = [f"missing {name}" for name in sorted(needed.keys() - tensors.keys())]
-    problems += [f"unexpected {name[:100]}" for name in sorted(tensors.keys() - needed.keys() - set(extra))]
+    problems += [f"unexpected {name[:100]!r}" for name in sorted(tensors.keys() - needed.keys() - set(extra))]
     for name in sorted(needed.keys() & tensors.keys()):
-        expected, found = needed[name].torch_shape, tensors[name]
-        if found.shape != expected:
-            problems.append(f"{name} has shape {found.shape}, not {expected}")
-        elif found.dtype.kind != "f" and found.dtype.name != "bfloat16":
-            problems.append(f"{name} holds {found.dtype}, not floating-point numbers")
-        elif not np.isfinite(found.astype(np.float32)).all():
-            problems.append(f"{name} holds numbers that are not finite")
+        if problem := tensor_problem(tensors[name], needed[name].torch_shape):
+            problems.append(f"{name} {problem}")
     if problems:
         raise UserError(f"the weights do not fit the network ({len(problems)} names): {'; '.join(problems)}")
     return unflatten_dict({e.path: e.to_flax(tensors[e.name].astype(np.float32)) for e in needed.values()})
+
+
+def tensor_problem(x: np.ndarray, shape: tuple[int, ...]) -> str:
+    """What keeps an array from being a parameter of a shape; empty if nothing does."""
+    if x.shape != shape:
+        return f"has shape {x.shape}, not {shape}"
+    if x.dtype.kind != "f" and x.dtype.name != "bfloat16":
+        return f"holds {x.dtype}, not floating-point numbers"
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype(np.float32)).all()
+    return "" if finite else "holds numbers that are not finite"
 
 
 def to_torch(entries: Iterable[Entry], params: Any) -> dict[str, np.ndarray]:

@@ -24,12 +24,28 @@ def build_model(settings: Mapping[str, Any]) -> nn.Module:
     """
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(settings).items()}
     name = settings.pop("name", None)
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise UserError(f"unknown model {name!r}: set model.name to one of {', '.join(MODELS)}")
     fields = _fields(MODELS[name])
     if unknown := sorted(set(settings) - set(fields)):
         raise UserError(f"model {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
+    for field, value in settings.items():
+        _check_type(field, value, getattr(MODELS[name], field))
     return MODELS[name](**settings)
+
+
+def _check_type(field: str, value: Any, default: Any) -> None:
+    """A setting must be of its default's type and, where it counts something, of a size that a network can have."""
+    if isinstance(default, tuple):
+        good = isinstance(value, tuple) and len(value) <= 15 and all(type(n) is int and n <= 100 for n in value)
+        wanted = "up to 15 counts of at most 100"
+    elif type(default) is int:
+        limit = 100 if field.endswith("_blocks") else 4096
+        good, wanted = type(value) is int and value <= limit, f"an integer of at most {limit}"
+    else:
+        good, wanted = type(value) is type(default), f"a value like {default!r}"
+    if not good:
+        raise UserError(f"model.{field} is {str(value)[:60]}: use {wanted}")
 
 
 def full_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
