@@ -11,8 +11,10 @@ from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config whose data and eval sections are used.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, or weights (convert).", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for images, metrics.csv and metrics.json.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for images, metrics and report.html.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test", "all"), "Which images.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Score two-stage baselines on the same images, for the report.")
+_FORESTS = flags.DEFINE_string("nrqm_model", None, "Ma et al.'s model.mat, for Q_PI (docs/metrics.md).")
 _LIMIT = flags.DEFINE_integer("limit", 0, "Only so many images, spread evenly; 0: all.", 0)
 _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilation cache; 'off' for none.")
 
@@ -22,7 +24,15 @@ def main() -> int:
     set_up(_CACHE.value)
     from iassf_jax.evaluate_run import evaluate_run
 
-    return evaluate_run(_CHECKPOINT.value, _OUTPUT.value, _CONFIG.value, _SPLIT.value, _LIMIT.value)
+    return evaluate_run(
+        _CHECKPOINT.value,
+        _OUTPUT.value,
+        _CONFIG.value,
+        _SPLIT.value,
+        _LIMIT.value,
+        with_baselines=_BASELINES.value,
+        nrqm_model=_FORESTS.value,
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
@@ -61,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--output", default="results/compare", metavar="DIR", help="default: results/compare")
     compare.set_defaults(run=_compare)
 
+    metrics = commands.add_parser("metrics", help="score folders of fused images side by side, with a report")
+    metrics.add_argument("--fused", required=True, action="append", metavar="DIR", help="may be repeated")
+    metrics.add_argument("--name", action="append", default=[], help="of the method, one for each --fused")
+    metrics.add_argument("--visible", required=True, metavar="DIR", help="visible sources; the paper's are clear")
+    metrics.add_argument("--infrared", required=True, metavar="DIR")
+    metrics.add_argument("--output", default="results/metrics", metavar="DIR", help="default: results/metrics")
+    metrics.add_argument("--color", choices=("gray", "rgb_mean"), default="gray", help="default: gray")
+    metrics.add_argument("--nrqm-model", metavar="model.mat", help="for Q_PI, see docs/metrics.md")
+    metrics.add_argument("--published", action="append", default=[], metavar="TABLE", help="show the paper's, e.g. I")
+    metrics.add_argument("--workers", type=int, default=2, help="threads (default: 2)")
+    metrics.set_defaults(run=_metrics)
+
     scenes = commands.add_parser("scenes", help="write generated scenes: vi, ir and depth")
     scenes.add_argument("--output", required=True, metavar="DIR")
     scenes.add_argument("--count", type=int, default=16)
@@ -100,11 +112,6 @@ def _haze(args: argparse.Namespace) -> int:
     from iassf_jax.data.layouts import format_problems
 
     bar = tqdm(unit="image", disable=None)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
     records, problems = haze_folder(
         args.visible,
         args.output,
@@ -114,7 +121,7 @@ def _haze(args: argparse.Namespace) -> int:
         depth_meaning=args.depth_meaning,
         depth_scale=args.depth_scale,
         ranges=dict(args.ranges),
-        progress=show,
+        progress=_show(bar),
         overwrite=args.overwrite,
     )
     bar.close()
@@ -140,6 +147,41 @@ def _compare(args: argparse.Namespace) -> int:
     report = compare(args.torch, args.reference, args.output)
     print(report.text())
     return 0 if report.passed else 1
+
+
+def _metrics(args: argparse.Namespace) -> int:
+    from iassf_jax.data.layouts import format_problems
+    from iassf_jax.runtime import set_up
+    from iassf_jax.score_folders import score_folders
+
+    set_up()
+    if args.name and len(args.name) != len(args.fused):
+        raise UserError(f"{len(args.fused)} --fused and {len(args.name)} --name: give each folder one name, or none")
+    names = args.name or [os.path.basename(os.path.abspath(folder)) for folder in args.fused]
+    with tqdm(unit="image", disable=None) as bar:
+        files, problems = score_folders(
+            list(zip(names, args.fused, strict=True)),
+            args.visible,
+            args.infrared,
+            args.output,
+            color=args.color,
+            nrqm_model=args.nrqm_model,
+            workers=args.workers,
+            published=args.published,
+            progress=_show(bar),
+        )
+    print(f"{', '.join(path.name for path in files)} in {args.output}")
+    if problems:
+        print(f"{len(problems)} images are left out:\n{format_problems(problems)}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _show(bar: tqdm) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return show
 
 
 def _scenes(args: argparse.Namespace) -> None:

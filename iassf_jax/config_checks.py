@@ -60,7 +60,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             problems.append(f"{name} is {value}: use {limit}")
     if config["optim"]["min_learning_rate"] > config["optim"]["learning_rate"]:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
-    if config["optim"].get("schedule_every") not in SCHEDULES:
+    if config["optim"].get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")

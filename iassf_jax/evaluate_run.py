@@ -1,4 +1,4 @@
-"""Evaluation of a training run on a data split: images, and scores as CSV and JSON."""
+"""Evaluation of a trained network on a data split: images, all metrics, baselines, and the report."""
 
 import csv
 import io
@@ -7,13 +7,15 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from iassf_jax import __version__, evaluation
+from iassf_jax import __version__, cost, evaluation
+from iassf_jax.baselines import baselines
 from iassf_jax.checkpoints import load_config
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
@@ -21,19 +23,30 @@ from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
+from iassf_jax.metrics import DEHAZING_METRICS, MORE_METRICS, PAPER_METRICS, PI_ABSENT
+from iassf_jax.metrics.fusion_scores import fusion_scores
+from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
+from iassf_jax.report import Grid, Method, write_report
 from iassf_jax.visualize import sample_grid
 
-SCORE_NAMES = tuple(name + suffix for suffix in ("", "_hazy") for name in evaluation.SCORES)
+DEHAZING_SCORES = tuple(name + suffix for suffix in ("", "_hazy") for name in evaluation.SCORES)
 
 
 def evaluate_run(
-    checkpoint: str | Path, output: str | Path, config: ConfigDict | None = None, split: str = "test", limit: int = 0
+    checkpoint: str | Path,
+    output: str | Path,
+    config: ConfigDict | None = None,
+    split: str = "test",
+    limit: int = 0,
+    *,
+    with_baselines: bool = False,
+    nrqm_model: str | Path | None = None,
 ) -> int:
-    """Dehazes and fuses the images of a split at full size.
+    """Dehazes, fuses and scores the images of a split at full size.
 
-    Writes `dehazed/STEM.png` and `fused/STEM.png`, `samples.png`, `metrics.csv` (an image a line) and `metrics.json`
-    (means and what was evaluated).
+    Writes `dehazed/STEM.png` and `fused/STEM.png`, `samples.png`, `metrics.csv` (an image a line), `metrics.json`
+    (means and what was evaluated) and `report.html` with its tables.
 
     Args:
         checkpoint: folder of a training run, or weights in any form that `read_weights` takes.
@@ -41,65 +54,133 @@ def evaluate_run(
         config: whose `data` and `eval` sections are used; default: the run's own.
         split: "train", "val", "test" or "all".
         limit: so many images, spread evenly; 0 for all.
+        with_baselines: scores the two-stage baselines on the same images, for the report.
+        nrqm_model: the forests for Q_PI; without them it is reported as absent.
 
     Returns:
         Exit code: 1 where files had to be left out (they are listed on stderr), else 0.
 
     Raises:
-        UserError: no usable checkpoint or data, or nothing can be written.
+        UserError: no usable checkpoint, data or model, or nothing can be written.
     """
     settings = config or load_config(checkpoint)
     if "data" not in settings:
         raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
     check_config(settings)
+    forests = ForestModel.load(nrqm_model) if nrqm_model else None
     weights = read_weights([checkpoint])
     source, found = pipeline.make_source(settings.data, split)
-    predictor = Predictor(build_model(weights.model), weights.params, settings.eval.pad_multiple)
+    model = build_model(weights.model)
+    predictor = Predictor(model, weights.params, settings.eval.pad_multiple)
 
     count = min(limit or len(source), len(source))
     indices = np.linspace(0, len(source) - 1, count).round().astype(int)
     examples = (pipeline.whole_example(source, int(i), settings.data.haze, settings.eval.seed) for i in indices)
     results = evaluation.predict(predictor, examples, settings.eval.batch_size)
-    output, rows, shown = Path(output), [], []
+    output, name = Path(output), weights.model["name"]
+    scores: dict[str, dict[str, dict[str, float]]] = {name: {}}
+    shown: list[dict[str, Any]] = []
     for result in tqdm(results, total=count, unit="image", disable=None):
-        for name in ("dehazed", "fused"):
-            images.write_image(output / name / f"{result['stem']}.png", result[name])
-        rows.append({"image": result["stem"], **evaluation.score(result)})
+        for kind in ("dehazed", "fused"):
+            images.write_image(output / kind / f"{result['stem']}.png", result[kind])
+        made = {name: (result["dehazed"], result["fused"])}
+        if with_baselines:
+            made |= baselines(*(evaluation.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
+        for method, pair in made.items():
+            scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
         if len(shown) < settings.eval.num_samples:
-            shown.append(result)
+            shown.append({**result, "methods": {method: fused for method, (_, fused) in made.items()}})
     if shown:
         images.write_image(output / "samples.png", sample_grid(shown))
-    about = {
-        "checkpoint": str(checkpoint),
-        "step": weights.source.get("step"),
-        "weights": dict(weights.source),
-        "split": split,
-        "iassf_jax": __version__,
-        "jax": jax.__version__,
-    }
-    about |= {
-        "device": jax.devices()[0].device_kind,
-        "data": json.loads(ConfigDict(settings.data).to_json_best_effort()),
-    }
-    _write_scores(output, rows, about, len(found.problems))
+    about = {"checkpoint": str(checkpoint), "step": weights.source.get("step"), "weights": dict(weights.source)}
+    about |= {"split": split, "iassf_jax": __version__, "jax": jax.__version__}
+    about |= {"device": jax.devices()[0].device_kind}
+    data = json.loads(ConfigDict(settings.data).to_json_best_effort())
+    _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
+    _write_report(output, scores, shown, about, model, forests is not None)
+    _print_means(output, scores)
     if found.problems:
         print(f"{len(found.problems)} files are left out:\n{format_problems(found.problems)}", file=sys.stderr)
     return 1 if found.problems else 0
 
 
+def _scores(
+    example: Mapping[str, Any], dehazed: np.ndarray, fused: np.ndarray, forests: ForestModel | None
+) -> dict[str, float]:
+    """Scores of the dehazed and of the fused image; sources of the fused one are the clear and the infrared image."""
+    clear, infrared = (evaluation.to_8_bits(example[kind]) for kind in ("clear", "infrared"))
+    scores = evaluation.score({**example, "dehazed": dehazed})
+    return scores | fusion_scores(fused, infrared, clear, nrqm_model=forests)
+
+
 def _write_scores(
-    output: Path, rows: Sequence[Mapping[str, float | str]], about: Mapping[str, object], left_out: int
+    output: Path, scores: Mapping[str, Mapping[str, float]], about: Mapping[str, object], left_out: int
 ) -> None:
-    means = {name: float(np.mean([row[name] for row in rows])) for name in SCORE_NAMES}
+    means = _means(scores)
     table = io.StringIO()
-    writer = csv.DictWriter(table, ("image", *SCORE_NAMES), lineterminator="\n")
+    writer = csv.DictWriter(table, ("image", *means), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: x if isinstance(x, str) else f"{x:.6g}" for name, x in row.items()} for row in rows)
+    writer.writerows({"image": stem, **{name: f"{x:.6g}" for name, x in row.items()}} for stem, row in scores.items())
     # JSON knows no infinity, the PSNR of equal images.
     finite = {name: value if math.isfinite(value) else None for name, value in means.items()}
-    summary = {"num_images": len(rows), "left_out": left_out, "means": finite, **about}
+    summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
     images.write_bytes(output / "metrics.csv", table.getvalue().encode())
     images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
-    print(f"{len(rows)} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
+
+
+def _means(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Means over the images; those where a metric is not defined do not count."""
+    rows = list(scores.values())
+    means = {}
+    for name in rows[0]:
+        defined = [row[name] for row in rows if not math.isnan(row[name])]
+        means[name] = float(np.mean(defined)) if defined else math.nan
+    return means
+
+
+def _write_report(
+    output: Path,
+    scores: Mapping[str, Mapping[str, Mapping[str, float]]],
+    shown: Sequence[Mapping[str, Any]],
+    about: Mapping[str, object],
+    model: Any,
+    has_forests: bool,
+) -> None:
+    # The names of the paper's columns, for those of the dehazed image too.
+    renamed = {metric.name.lower(): metric.name for metric in DEHAZING_METRICS}
+    methods = []
+    for i, (name, of_images) in enumerate(scores.items()):
+        columns = {stem: {renamed.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()}
+        size = sum(cost.parameters(model).values()) if i == 0 else None
+        gmac = sum(cost.multiply_adds(model).values()) / 1e9 if i == 0 else None
+        methods.append(Method(name, columns, size, gmac))
+    grids = []
+    if shown:
+        columns = ("hazy", "infrared", "clear", *shown[0]["methods"])
+        rows = [
+            [*(evaluation.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]
+            for x in shown
+        ]
+        grids.append(Grid(columns, rows, [x["stem"] for x in shown]))
+    write_report(
+        output,
+        "Evaluation",
+        methods,
+        (*DEHAZING_METRICS, *PAPER_METRICS, *MORE_METRICS),
+        about={name: str(value) for name, value in about.items()},
+        absent={} if has_forests else {"Q_PI": PI_ABSENT},
+        grids=grids,
+    )
+
+
+def _print_means(output: Path, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    first = _means(next(iter(scores.values())))
+    print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:
-        print(f"{name:8}{means[f'{name}_hazy']:>10.4f}{means[name]:>10.4f}")
+        print(f"{name:8}{first[f'{name}_hazy']:>10.4f}{first[name]:>10.4f}")
+    shown = [metric.name for metric in PAPER_METRICS if metric.name in first]
+    width = max(len(name) for name in scores) + 2
+    print("\n" + " " * width + "".join(f"{name:>10}" for name in shown))
+    for method, of_images in scores.items():
+        means = _means(of_images)
+        print(f"{method:<{width}}" + "".join(f"{means[name]:>10.3f}" for name in shown))

@@ -1,0 +1,75 @@
+"""The report of an evaluation: the paper's tables and figures from measured scores.
+
+`write_report` writes one page that opens without a network, and the same tables as CSV, JSON, LaTeX and Markdown.
+matplotlib and jinja2 are imported only when a report is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from iassf_jax.data.images import write_bytes
+from iassf_jax.report.formats import scores_csv, summary_json, tables_latex, tables_markdown
+from iassf_jax.report.inputs import Box, Grid, Method, Metric, check_absent, check_grid, check_scores
+from iassf_jax.report.page import render_page
+from iassf_jax.report.published import published_tables
+from iassf_jax.report.tables import build_table, images_of
+
+__all__ = ["Box", "Grid", "Method", "Metric", "write_report"]
+
+_MAIN = "Results"
+
+
+def write_report(
+    output: Path,
+    title: str,
+    methods: Sequence[Method],
+    metrics: Sequence[Metric],
+    *,
+    about: Mapping[str, object] = {},
+    absent: Mapping[str, str] = {},
+    published: Sequence[str] = (),
+    grids: Sequence[Grid] = (),
+    tables: Sequence[tuple[str, Sequence[Method]]] = (),
+) -> list[Path]:
+    """Writes report.html, scores.csv, summary.json, table.tex and table.md; the same input gives the same bytes.
+
+    Args:
+        output: the folder; it is made, and files of these names in it are replaced.
+        title: of the report.
+        methods: rows of the main table; violins and complexity bubbles are theirs.
+        metrics: columns of every table.
+        about: conditions of the run (data, split, weights, versions), shown as a list.
+        absent: metric name -> why it has no values.
+        published: tables of the paper ("I" to "IX") whose rows are shown, apart and never marked, in the main table.
+        grids: image grids.
+        tables: title and rows of further tables, such as ablations and sweeps.
+
+    Returns:
+        The files written, report.html first.
+
+    Raises:
+        UserError: input of which no report can be made, or a folder that cannot be written.
+    """
+    every = [(_MAIN, methods), *tables]
+    check_scores(every, metrics)
+    check_absent(absent, methods)
+    for grid in grids:
+        check_grid(grid)
+    paper = published_tables(published)
+    built = [build_table(_MAIN, methods, metrics, absent=absent, published=paper)]
+    built += [build_table(name, rows, metrics, row_header="Variant", absent=absent) for name, rows in tables]
+    texts = {
+        "scores.csv": scores_csv(every, metrics),
+        "summary.json": summary_json(title, every, built, about=about, absent=absent, published=paper),
+        "table.tex": tables_latex(built),
+        "table.md": tables_markdown(title, built),
+    }
+    images = len(images_of(methods))
+    page = render_page(title, methods, metrics, built, about=about, grids=grids, images=images, files=list(texts))
+    paths = []
+    for name, text in {"report.html": page, **texts}.items():
+        path = Path(output) / name
+        # File names that are no UTF-8 reach Python as lone surrogates.
+        write_bytes(path, text.encode("utf-8", "backslashreplace"))
+        paths.append(path)
+    return paths
