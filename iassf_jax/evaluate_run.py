@@ -24,7 +24,7 @@ from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
 from iassf_jax.metrics import DEHAZING_METRICS, MORE_METRICS, PAPER_METRICS, PI_ABSENT
-from iassf_jax.metrics.fusion_scores import fusion_scores
+from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, write_report
@@ -116,26 +116,15 @@ def _scores(
 def _write_scores(
     output: Path, scores: Mapping[str, Mapping[str, float]], about: Mapping[str, object], left_out: int
 ) -> None:
-    means = _means(scores)
     table = io.StringIO()
-    writer = csv.DictWriter(table, ("image", *means), lineterminator="\n")
+    writer = csv.DictWriter(table, ("image", *next(iter(scores.values()))), lineterminator="\n")
     writer.writeheader()
     writer.writerows({"image": stem, **{name: f"{x:.6g}" for name, x in row.items()}} for stem, row in scores.items())
     # JSON knows no infinity, the PSNR of equal images.
-    finite = {name: value if math.isfinite(value) else None for name, value in means.items()}
+    finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
     summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
     images.write_bytes(output / "metrics.csv", table.getvalue().encode())
     images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
-
-
-def _means(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Means over the images; those where a metric is not defined do not count."""
-    rows = list(scores.values())
-    means = {}
-    for name in rows[0]:
-        defined = [row[name] for row in rows if not math.isnan(row[name])]
-        means[name] = float(np.mean(defined)) if defined else math.nan
-    return means
 
 
 def _write_report(
@@ -174,7 +163,7 @@ def _write_report(
 
 
 def _print_means(output: Path, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    first = _means(next(iter(scores.values())))
+    first = means(next(iter(scores.values())))
     print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:
         print(f"{name:8}{first[f'{name}_hazy']:>10.4f}{first[name]:>10.4f}")
@@ -182,5 +171,5 @@ def _print_means(output: Path, scores: Mapping[str, Mapping[str, Mapping[str, fl
     width = max(len(name) for name in scores) + 2
     print("\n" + " " * width + "".join(f"{name:>10}" for name in shown))
     for method, of_images in scores.items():
-        means = _means(of_images)
-        print(f"{method:<{width}}" + "".join(f"{means[name]:>10.3f}" for name in shown))
+        of_method = means(of_images)
+        print(f"{method:<{width}}" + "".join(f"{of_method.get(name, math.nan):>10.3f}" for name in shown))

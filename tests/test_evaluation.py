@@ -17,6 +17,7 @@ from iassf_jax.data import images
 from iassf_jax.data.scenes import write_scenes
 from iassf_jax.evaluate_run import evaluate_run
 from iassf_jax.inference import Predictor, images_to_uint8
+from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.models import build_model
 from iassf_jax.train_loop import train_and_evaluate
 from iassf_jax.visualize import sample_grid
@@ -137,3 +138,24 @@ def test_eval_without_a_run_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_baselines_stand_in_the_report_and_leave_the_runs_own_numbers_alone(run, tmp_path):
+    assert evaluate_run(run / "run", tmp_path / "with", split="val", with_baselines=True) == 0
+    assert evaluate_run(run / "run", tmp_path / "without", split="val") == 0
+    ours = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("with", "without")]
+    assert ours[0] == ours[1]
+    summary = json.loads((tmp_path / "with" / "summary.json").read_text())
+    assert "dark channel + maximum" in json.dumps(summary)
+    page = (tmp_path / "with" / "report.html").read_text()
+    assert "none + average" in page and "Laplacian pyramid" in page and "iassf" in page
+    row = next(csv.DictReader(ours[0].splitlines()))
+    fused = images.read_image(tmp_path / "with" / "fused" / f"{row['image']}.png")
+    scene = run / "set"
+    expected = fusion_scores(
+        fused,
+        images.read_infrared(scene / "ir" / f"{row['image']}.png"),
+        images.read_visible(scene / "vi" / f"{row['image']}.png"),
+    )
+    assert float(row["Q_SCD"]) == pytest.approx(expected["Q_SCD"], rel=1e-4)

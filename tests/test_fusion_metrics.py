@@ -6,6 +6,7 @@ Golden values were made by running the references on images that are not redistr
 import functools
 import hashlib
 import json
+import types
 
 import cv2
 import jax
@@ -15,7 +16,7 @@ import pytest
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.metrics.color import to_gray, to_luma
 from iassf_jax.metrics.filters import precision
-from iassf_jax.metrics.fusion_scores import fusion_scores, means
+from iassf_jax.metrics.fusion_scores import fusion_scores, means, pi_score
 from iassf_jax.metrics.mutual_information import entropy, q_mi
 from iassf_jax.metrics.niqe import q_niqe
 from iassf_jax.metrics.qabf import q_abf
@@ -33,7 +34,7 @@ def partial(function, variant):
     return lambda *images: function(*images, variant=variant)
 
 
-# Golden metric and variant -> our function, and the relative tolerance. VIFF compares variances with 1e-10, where rounding decides.
+# Golden metric and variant -> our function, and the relative tolerance. VIFF compares variances with 1e-10: rounding.
 PAIRED = {
     ("Q_MI", "sum_nats"): (q_mi, 1e-10),
     ("Q_MI", "sum_bits_saturating"): (partial(q_mi, "sum_bits_saturating"), 1e-10),
@@ -204,6 +205,19 @@ def test_other_than_8_bit_images_of_one_size_are_refused(change, words):
         fusion_scores(**{**images, **change})
     with pytest.raises(ValueError, match="gray, rgb_mean"):
         fusion_scores(**images, color="rgb")
+
+
+def test_perceptual_index_joins_niqe_and_the_forests(scene, base):
+    """With forests that always answer 8 it is (10 - 8 + NIQE of the cut luma) / 2."""
+    fused, scores = base
+    model = types.SimpleNamespace(score=lambda features: 8.0)
+    luma = to_luma(fused)[4:-4, 4:-4]
+    assert pi_score(fused, model) == pytest.approx(1 + compute(q_niqe, luma) / 2)
+    with_pi = fusion_scores(fused, fused[..., 0], fused, nrqm_model=model)
+    assert with_pi["Q_PI"] == pi_score(fused, model) and list(with_pi)[6] == "Q_PI"
+    assert "Q_PI" not in scores
+    for undefined in (fused[:60], fused[:5, :5], np.full_like(fused, 7)):
+        assert np.isnan(pi_score(undefined, model))
 
 
 def test_unknown_variants_are_refused():

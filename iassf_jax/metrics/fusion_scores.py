@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from iassf_jax.errors import UserError
 from iassf_jax.metrics import MORE_METRICS, PAPER_METRICS
 from iassf_jax.metrics.color import to_gray, to_luma
 from iassf_jax.metrics.filters import precision
@@ -97,7 +98,7 @@ def _single(function: Any, image: np.ndarray) -> float:
 
 
 def pi_score(image: np.ndarray, model: ForestModel) -> float:
-    """Q_PI by PIRM-2018's protocol: luma with 4 pixels cut on every side; NaN for images too small for it.
+    """Q_PI by PIRM-2018's protocol: luma with 4 pixels cut on every side; NaN where NIQE or NRQM is not defined.
 
     Args:
         image: uint8[H, W, 3], or uint8[H, W], which is repeated to RGB first.
@@ -106,11 +107,16 @@ def pi_score(image: np.ndarray, model: ForestModel) -> float:
     image = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
     luma = to_luma(image)[PI_SHAVE:-PI_SHAVE, PI_SHAVE:-PI_SHAVE]
     naturalness = _single(_niqe, luma) if luma.size else np.nan
-    return perceptual_index(naturalness, nrqm(luma, model)) if np.isfinite(naturalness) else float("nan")
+    if not np.isfinite(naturalness):
+        return float("nan")
+    try:
+        return perceptual_index(naturalness, nrqm(luma, model))
+    except UserError:
+        return float("nan")
 
 
 def means(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Mean of each metric over the images where it is defined: image -> metric -> value."""
     names = dict.fromkeys(name for of_image in scores.values() for name in of_image)
-    values = {name: [s[name] for s in scores.values() if name in s and np.isfinite(s[name])] for name in names}
+    values = {name: [s[name] for s in scores.values() if not np.isnan(s.get(name, np.nan))] for name in names}
     return {name: float(np.mean(x)) for name, x in values.items() if x}
