@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="weights from and to PyTorch (.pth), safetensors and Orbax")
     convert.add_argument("source", nargs="+", help="IASSF.pth or its parts, a .safetensors file, or a run's folder")
     convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
+    convert.add_argument("--half", action="store_true", help="store float16, in a .safetensors file")
     convert.set_defaults(run=_convert)
 
     compare = commands.add_parser("compare", help="the released network against values that PyTorch gave")
@@ -135,7 +136,7 @@ def _convert(args: argparse.Namespace) -> None:
     from iassf_jax.convert.formats import read_weights, write_weights
 
     weights = read_weights(args.source)
-    write_weights(weights, args.target)
+    write_weights(weights, args.target, args.half)
     print(f"{weights.summary()} -> {args.target}")
 
 

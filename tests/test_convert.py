@@ -247,6 +247,19 @@ def test_the_papers_network_too(own, tmp_path, target):
     assert not (tmp_path / "x.pth").exists()
 
 
+def test_half_precision_is_half_the_size(own, tmp_path):
+    for name, half in (("a", False), ("b", True)):
+        write_weights(own, tmp_path / f"{name}.safetensors", half)
+    full, small = (read_weights([tmp_path / f"{name}.safetensors"]).params for name in "ab")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), full, small)
+    assert jax.tree.all(jax.tree.map(lambda x: x.dtype == np.float32, small))
+    values = sum(x.size for x in jax.tree.leaves(full))
+    saved = (tmp_path / "a.safetensors").stat().st_size - (tmp_path / "b.safetensors").stat().st_size
+    assert saved == pytest.approx(2 * values, abs=1000)  # the headers' lengths differ a little
+    with pytest.raises(UserError, match="half precision"):
+        write_weights(own, tmp_path / "folder", half=True)
+
+
 def test_safetensors_that_do_not_fit(own, tmp_path):
     path = tmp_path / "w.safetensors"
     write_weights(own, path)

@@ -92,24 +92,27 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     return _from_torch_file(sorted(paths))
 
 
-def write_weights(weights: Weights, target: str | Path) -> None:
+def write_weights(weights: Weights, target: str | Path, half: bool = False) -> None:
     """Writes weights as a whole or not at all.
 
     Args:
         weights: of any of our networks.
         target: ends in `.pth` (the released network only), `.safetensors`, or is a folder that does not exist.
+        half: stores float16 instead of float32, in a `.safetensors` file only.
 
     Raises:
         UserError: a network that PyTorch's release does not know, or a target that cannot be written.
     """
     target = Path(target)
+    if half and target.suffix != SAFETENSORS:
+        raise UserError(f"{target}: half precision goes into a {SAFETENSORS} file only")
     _check_target(target, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
     if target.suffix in TORCH_SUFFIXES:
         if weights.model["name"] != RELEASE["name"]:
             raise UserError(f"{target}: PyTorch's release has no such network: write a {SAFETENSORS} file or a folder")
         images.write_bytes(target, write_torch(_state_dicts(weights)))
     elif target.suffix == SAFETENSORS:
-        _to_safetensors(weights, target)
+        _to_safetensors(weights, target, half)
     else:
         _to_folder(weights, target)
 
@@ -252,12 +255,14 @@ def _checked_source(source: Any) -> dict[str, Any]:
     return found
 
 
-def _to_safetensors(weights: Weights, path: Path) -> None:
+def _to_safetensors(weights: Weights, path: Path, half: bool) -> None:
     params = jax.device_get(weights.params)
     if weights.model["name"] == RELEASE["name"]:
         tensors = _all_tensors(weights, release_entries(params))
     else:
         tensors = {".".join(key): np.asarray(x) for key, x in flatten_dict(params).items()}
+    if half:
+        tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
     about = {"format": "np", "model": json.dumps(dict(weights.model)), "source": json.dumps(dict(weights.source))}
     images.write_bytes(path, _pack(tensors, about))
 
