@@ -15,6 +15,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder for images, metrics and re
 _SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test", "all"), "Which images.")
 _BASELINES = flags.DEFINE_bool("baselines", False, "Score two-stage baselines on the same images, for the report.")
 _FORESTS = flags.DEFINE_string("nrqm_model", None, "Ma et al.'s model.mat, for Q_PI (docs/metrics.md).")
+_PUBLISHED = flags.DEFINE_list("published", [], "Show these tables of the paper in the report, e.g. I.")
 _LIMIT = flags.DEFINE_integer("limit", 0, "Only so many images, spread evenly; 0: all.", 0)
 _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilation cache; 'off' for none.")
 
@@ -32,6 +33,7 @@ def main() -> int:
         _LIMIT.value,
         with_baselines=_BASELINES.value,
         nrqm_model=_FORESTS.value,
+        published=_PUBLISHED.value,
     )
 
 

@@ -28,9 +28,11 @@ from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, write_report
+from iassf_jax.report.published import published_tables
 from iassf_jax.visualize import sample_grid
 
-DEHAZING_SCORES = tuple(name + suffix for suffix in ("", "_hazy") for name in evaluation.SCORES)
+# Method -> image -> metric -> value.
+Scores = dict[str, dict[str, dict[str, float]]]
 
 
 def evaluate_run(
@@ -42,6 +44,7 @@ def evaluate_run(
     *,
     with_baselines: bool = False,
     nrqm_model: str | Path | None = None,
+    published: Sequence[str] = (),
 ) -> int:
     """Dehazes, fuses and scores the images of a split at full size.
 
@@ -56,6 +59,7 @@ def evaluate_run(
         limit: so many images, spread evenly; 0 for all.
         with_baselines: scores the two-stage baselines on the same images, for the report.
         nrqm_model: the forests for Q_PI; without them it is reported as absent.
+        published: tables of the paper to show in the report, e.g. ("I",).
 
     Returns:
         Exit code: 1 where files had to be left out (they are listed on stderr), else 0.
@@ -67,6 +71,7 @@ def evaluate_run(
     if "data" not in settings:
         raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
     check_config(settings)
+    published_tables(published)  # refuses unknown names before the work
     forests = ForestModel.load(nrqm_model) if nrqm_model else None
     weights = read_weights([checkpoint])
     source, found = pipeline.make_source(settings.data, split)
@@ -78,18 +83,13 @@ def evaluate_run(
     examples = (pipeline.whole_example(source, int(i), settings.data.haze, settings.eval.seed) for i in indices)
     results = evaluation.predict(predictor, examples, settings.eval.batch_size)
     output, name = Path(output), weights.model["name"]
-    scores: dict[str, dict[str, dict[str, float]]] = {name: {}}
+    scores: Scores = {}
     shown: list[dict[str, Any]] = []
-    for result in tqdm(results, total=count, unit="image", disable=None):
-        for kind in ("dehazed", "fused"):
-            images.write_image(output / kind / f"{result['stem']}.png", result[kind])
-        made = {name: (result["dehazed"], result["fused"])}
-        if with_baselines:
-            made |= baselines(*(evaluation.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
-        for method, pair in made.items():
-            scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
-        if len(shown) < settings.eval.num_samples:
-            shown.append({**result, "methods": {method: fused for method, (_, fused) in made.items()}})
+    sampled = set(np.linspace(0, count - 1, min(count, settings.eval.num_samples)).round().astype(int).tolist())
+    for i, result in enumerate(tqdm(results, total=count, unit="image", disable=None)):
+        fused = _finish(output, result, name, scores, with_baselines, forests)
+        if i in sampled:
+            shown.append({**result, "methods": fused})
     if shown:
         images.write_image(output / "samples.png", sample_grid(shown))
     about = {"checkpoint": str(checkpoint), "step": weights.source.get("step"), "weights": dict(weights.source)}
@@ -97,11 +97,30 @@ def evaluate_run(
     about |= {"device": jax.devices()[0].device_kind}
     data = json.loads(ConfigDict(settings.data).to_json_best_effort())
     _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
-    _write_report(output, scores, shown, about, model, forests is not None)
+    _write_report(output, scores, shown, about, model, forests is not None, published)
     _print_means(output, scores)
     if found.problems:
         print(f"{len(found.problems)} files are left out:\n{format_problems(found.problems)}", file=sys.stderr)
     return 1 if found.problems else 0
+
+
+def _finish(
+    output: Path,
+    result: Mapping[str, Any],
+    name: str,
+    scores: Scores,
+    with_baselines: bool,
+    forests: ForestModel | None,
+) -> dict[str, np.ndarray]:
+    """Writes the images of one result and adds the scores of every method; returns their fused images."""
+    for kind in ("dehazed", "fused"):
+        images.write_image(output / kind / f"{result['stem']}.png", result[kind])
+    made = {name: (result["dehazed"], result["fused"])}
+    if with_baselines:
+        made |= baselines(*(evaluation.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
+    for method, pair in made.items():
+        scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
+    return {method: fused for method, (_, fused) in made.items()}
 
 
 def _scores(
@@ -129,11 +148,12 @@ def _write_scores(
 
 def _write_report(
     output: Path,
-    scores: Mapping[str, Mapping[str, Mapping[str, float]]],
+    scores: Scores,
     shown: Sequence[Mapping[str, Any]],
     about: Mapping[str, object],
     model: Any,
     has_forests: bool,
+    published: Sequence[str],
 ) -> None:
     # The names of the paper's columns, for those of the dehazed image too.
     renamed = {metric.name.lower(): metric.name for metric in DEHAZING_METRICS}
@@ -158,11 +178,12 @@ def _write_report(
         (*DEHAZING_METRICS, *PAPER_METRICS, *MORE_METRICS),
         about={name: str(value) for name, value in about.items()},
         absent={} if has_forests else {"Q_PI": PI_ABSENT},
+        published=published,
         grids=grids,
     )
 
 
-def _print_means(output: Path, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+def _print_means(output: Path, scores: Scores) -> None:
     first = means(next(iter(scores.values())))
     print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:

@@ -31,4 +31,4 @@ MORE_METRICS = (Metric("EN", "higher"), Metric("SD", "higher"), Metric("AG", "hi
 """Entropy, standard deviation, average gradient of the fused image."""
 DEHAZING_METRICS = (Metric("PSNR", "higher"), Metric("SSIM", "higher"))
 """Of the dehazed image against the clear one."""
-PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat with --nrqm-model, see docs/metrics.md"
+PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/metrics.md"
