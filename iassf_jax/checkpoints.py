@@ -3,7 +3,7 @@
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,20 @@ def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
     """Refuses to go on in a folder whose run has another network; a new folder is fine."""
     if not (Path(workdir) / CONFIG_FILE).exists():
         return
-    before, now = (full_settings(c["model"]) for c in (load_config(workdir), config))
-    changed = [
-        f"model.{k} was {before.get(k)}, is {now.get(k)}" for k in sorted(before | now) if before.get(k) != now.get(k)
-    ]
-    if changed:
-        raise UserError(f"{workdir}: holds a run with another network ({'; '.join(changed)}): choose another --workdir")
+    if changed := changed_settings(load_config(workdir)["model"], config["model"]):
+        raise UserError(f"{workdir}: holds a run with another network ({changed}): choose another --workdir")
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two `model` sections, with defaults filled in; empty if nothing does."""
+    before, now = full_settings(before), full_settings(now)
+    names = sorted(k for k in before | now if before.get(k) != now.get(k))
+    return "; ".join(f"model.{k} was {before.get(k)}, is {now.get(k)}" for k in names)
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a run's folder holds a complete checkpoint; makes nothing."""
+    return any(path.name.isdigit() for path in (Path(workdir) / _FOLDER).glob("*"))
 
 
 def load_weights(workdir: str | Path, expected: Any) -> tuple[Any, int]:

@@ -94,7 +94,10 @@ def evaluate_run(
         images.write_image(output / "samples.png", sample_grid(shown))
     about = {"checkpoint": str(checkpoint), "step": weights.source.get("step"), "weights": dict(weights.source)}
     about |= {"split": split, "iassf_jax": __version__, "jax": jax.__version__}
-    about |= {"device": jax.devices()[0].device_kind}
+    about |= {"device": jax.devices()[0].device_kind, "images": settings.data.root}
+    if settings.data.source != "pairs":
+        about["images"] = "generated scenes"
+    about["haze"] = ", ".join(settings.data.haze.kinds) + ", where a pair has no hazy file"
     data = json.loads(ConfigDict(settings.data).to_json_best_effort())
     _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
     _write_report(output, scores, shown, about, model, forests is not None, published)
@@ -155,8 +158,9 @@ def _write_report(
     has_forests: bool,
     published: Sequence[str],
 ) -> None:
-    # The names of the paper's columns, for those of the dehazed image too.
-    renamed = {metric.name.lower(): metric.name for metric in DEHAZING_METRICS}
+    renamed = dict(zip(evaluation.SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
+    # Without the forests Q_PI is told of in a note; its column is for the paper's numbers alone.
+    paper = [m for m in PAPER_METRICS if m.name != "Q_PI" or has_forests or published]
     methods = []
     for i, (name, of_images) in enumerate(scores.items()):
         columns = {stem: {renamed.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()}
@@ -175,7 +179,7 @@ def _write_report(
         output,
         "Evaluation",
         methods,
-        (*DEHAZING_METRICS, *PAPER_METRICS, *MORE_METRICS),
+        (*DEHAZING_METRICS, *paper, *MORE_METRICS),
         about={name: str(value) for name, value in about.items()},
         absent={} if has_forests else {"Q_PI": PI_ABSENT},
         published=published,

@@ -86,12 +86,14 @@ def score_folders(
         )
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
     about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
+    unused = sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs}
+    about["pairs without a fused image"] = len(unused)
     rows = [Method(name, of_method) for name, of_method in scores.items() if of_method]
     files = write_report(
         Path(output),
         "Fusion metrics",
         rows,
-        (*PAPER_METRICS, *MORE_METRICS),
+        [m for m in (*PAPER_METRICS, *MORE_METRICS) if m.name != "Q_PI" or model or published],
         about={name: str(value) for name, value in about.items()},
         absent={} if model else {"Q_PI": PI_ABSENT},
         published=published,
@@ -129,6 +131,10 @@ def _jobs(
                 problems.append(Problem(str(path), f"has no {' and no '.join(missing)} partner of its name"))
             else:
                 jobs.append((name, stem, (path, sources[1][stem], sources[0][stem])))
+    wanted = {stem for _, stem, _ in jobs}
+    for name, folder in methods:
+        for stem in sorted(wanted - {job[1] for job in jobs if job[0] == name}):
+            problems.append(Problem(str(folder), f"has no image {stem!r}, which another method has"))
     return jobs, problems
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from iassf_jax import evaluation, training
-from iassf_jax.checkpoints import Checkpoints, check_same_network, check_tree, save_config
+from iassf_jax.checkpoints import Checkpoints, changed_settings, check_same_network, has_checkpoint, save_config
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.data import pipeline
@@ -93,10 +93,8 @@ class Run:
         self.iterator.set_state(data["iterator"])
         return step
 
-    def start_from(self, path: str) -> None:
-        """Takes the weights of another run or of a file; the optimizer starts anew."""
-        params = read_weights([path]).params
-        check_tree(self.state.params, params, path)
+    def start_from(self, params: Any) -> None:
+        """Takes weights; the optimizer starts anew."""
         params = jax.tree.map(jnp.asarray, params)
         ema = jax.tree.map(jnp.copy, params) if self.state.ema else {}
         self.state = self.state.replace(params=params, ema=ema)
@@ -208,11 +206,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     workdir = Path(workdir)
     check_config(config)
     check_same_network(workdir, config)
+    initial = _initial_weights(config) if config.init_from and not has_checkpoint(workdir) else None
     run = Run(config, workdir)
     try:
         start = run.resume()
-        if not start and config.init_from:
-            run.start_from(config.init_from)
+        if initial is not None:
+            run.start_from(initial)
         save_config(workdir, config)
         with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
             _announce(run, log, start)
@@ -220,6 +219,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     finally:
         run.close()
     return run.state
+
+
+def _initial_weights(config: ConfigDict) -> Any:
+    """The weights that `init_from` names; another number format is no other network."""
+    weights = read_weights([config.init_from])
+    settings = {**config.model.to_dict(), "dtype": weights.model["dtype"]}
+    if changed := changed_settings(weights.model, settings):
+        raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")
+    return weights.params
 
 
 def _announce(run: Run, log: RunLog, start: int) -> None:

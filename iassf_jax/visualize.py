@@ -15,16 +15,19 @@ def sample_grid(examples: Sequence[Mapping[str, np.ndarray]], height: int = 240)
     Args:
         examples: each with `hazy`, `dehazed`, `fused`, `clear` uint8|uint16[H, W, 3], `infrared` uint8|uint16[H, W],
             and `haze_density` float[H, W] in [0, 1] where the network estimates it (else a grey tile).
-        height: of a tile in pixels; widths follow each example's shape.
+        height: of a tile in pixels; widths follow each example's shape, columns the widest.
 
     Returns:
         uint8[rows, columns, 3], RGB.
     """
-    rows = [np.concatenate([_tile(example, name, height) for name in COLUMNS], axis=1) for example in examples]
-    width = max(row.shape[1] for row in rows)
-    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    header = np.full((_HEADER, width, 3), 255, np.uint8)
-    tile_width = rows[0].shape[1] // len(COLUMNS)
+    tiles = [[_tile(example, name, height) for name in COLUMNS] for example in examples]
+    tile_width = max(tile.shape[1] for row in tiles for tile in row)
+    pads = [[((0, 0), (0, tile_width - tile.shape[1]), (0, 0)) for tile in row] for row in tiles]
+    rows = [
+        np.concatenate([np.pad(t, p, constant_values=255) for t, p in zip(row, of_row, strict=True)], axis=1)
+        for row, of_row in zip(tiles, pads, strict=True)
+    ]
+    header = np.full((_HEADER, tile_width * len(COLUMNS), 3), 255, np.uint8)
     for i, name in enumerate(COLUMNS):
         _write(header, name, (i * tile_width + 6, _HEADER - 6))
     return np.concatenate([header, *rows])

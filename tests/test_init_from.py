@@ -59,8 +59,9 @@ def test_weights_that_do_not_fit_are_refused(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
     config.model.prompt_size = 5
-    with pytest.raises(UserError, match=r"w\.safetensors does not fit this config .*pool"):
+    with pytest.raises(UserError, match=r"w\.safetensors: holds another network \(model\.prompt_size was 4, is 5\)"):
         train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     config.init_from = str(tmp_path / "none.safetensors")
     with pytest.raises(UserError, match=r"none\.safetensors"):
         train_and_evaluate(config, tmp_path / "run")

@@ -192,7 +192,7 @@ def test_missing_or_empty_root_says_where_the_data_are(tmp_path, name, layout, s
     with pytest.raises(UserError, match=f"no such folder: correct the data root.*{source}"):
         find_pairs(tmp_path / name, layout)
     (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match=f"found none of the folders .*layout='folders'.*{source}") as caught:
+    with pytest.raises(UserError, match=f"found none of the folders .*data.folders.visible=.*{source}") as caught:
         find_pairs(tmp_path / name, layout)
     assert "\n" not in str(caught.value)
     expected = ["GT + IR", "vi + ir", "crop_LR_visible + cropinfrared", "Vis + Ir", "visible + infrared"]

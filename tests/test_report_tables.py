@@ -96,6 +96,11 @@ def test_undefined_values_are_left_out_and_counted():
 def test_missing_images_are_counted():
     table = build_table("T", [method("A", [0.2, 0.3, 0.4]), method("B", [0.9])], [AB])
     assert [row.cells[0].count for row in table.rows] == ["", "1 of 3"]
+    assert [row.cells[0].mark for row in table.rows] == ["", ""]
+    whole = [method("A", [0.2, 0.3]), method("C", [0.1, 0.1]), method("B", [0.9])]
+    assert [row.cells[0].mark for row in build_table("T", whole, [AB]).rows] == ["best", "second", ""]
+    partial = [method("A", [0.2, None]), method("B", [None, 0.9])]
+    assert [row.cells[0].mark for row in build_table("T", partial, [AB]).rows] == ["second", "best"]
 
 
 def test_statistics():

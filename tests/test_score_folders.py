@@ -73,6 +73,14 @@ def test_what_is_scored_is_not_scored_again(data, monkeypatch):
     assert len(calls) == 2
 
 
+def test_an_image_that_one_method_lacks_is_listed(data):
+    (data / "mean" / "a.png").unlink()
+    _, problems = score(data, "mean", "max")
+    assert [p.reason for p in problems] == ["has no image 'a', which another method has"]
+    assert summary(data)["about"]["pairs without a fused image"] == "0"
+    assert score(data, "mean")[1] == [] and summary(data)["about"]["pairs without a fused image"] == "1"
+
+
 def test_what_cannot_be_scored_is_listed_and_the_rest_is_done(data):
     images.write_image(data / "max" / "alone.png", images.read_image(data / "max" / "a.png"))
     images.write_image(data / "max" / "b.png", np.zeros((5, 5, 3), np.uint8))

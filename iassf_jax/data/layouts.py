@@ -218,8 +218,8 @@ def _nothing_found(root: Path, layout: str, folders: Mapping[str, str] | None) -
     names = LAYOUTS if layout == "auto" else [layout]
     looked = ", ".join(" + ".join(LAYOUTS[name][role][0] for role in _REQUIRED) for name in names)
     return UserError(
-        f"{root}: found none of the folders {looked}, neither there nor in train, val, test: pass layout='folders' "
-        f"with folders={{'visible': ..., 'infrared': ...}}{_where_to_get(root, layout)}"
+        f"{root}: found none of the folders {looked}, neither there nor in train, val, test: name them with "
+        f"--config.data.folders.visible=... --config.data.folders.infrared=...{_where_to_get(root, layout)}"
     )
 
 

@@ -29,6 +29,6 @@ PAPER_METRICS = (
 """The eight of the paper, in its order."""
 MORE_METRICS = (Metric("EN", "higher"), Metric("SD", "higher"), Metric("AG", "higher"))
 """Entropy, standard deviation, average gradient of the fused image."""
-DEHAZING_METRICS = (Metric("PSNR", "higher"), Metric("SSIM", "higher"))
+DEHAZING_METRICS = (Metric("dehazed PSNR", "higher"), Metric("dehazed SSIM", "higher"))
 """Of the dehazed image against the clear one."""
 PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/metrics.md"

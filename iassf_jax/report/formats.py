@@ -148,7 +148,7 @@ def tables_latex(tables: Sequence[Table]) -> str:
     Returns:
         A file for `\\input`, with one `table*` environment a table.
     """
-    header = "% Needs \\usepackage{booktabs}. UTF-8.\n"
+    header = "% Needs \\usepackage{booktabs,graphicx}. UTF-8.\n"
     return header + "\n".join(_latex(table) for table in tables)
 
 
@@ -156,12 +156,15 @@ def _latex(table: Table) -> str:
     width = len(table.columns) + 1
     headings = [escape_latex(table.row_header), *(_latex_heading(metric) for metric in table.columns)]
     lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}", r"\small"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\", r"\midrule"]
+    # Never wider than the page; narrow tables keep their size.
+    fit = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
+    lines += [rf"{fit}\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\"]
+    lines.append(r"\midrule")
     lines += [_latex_row(row) for row in table.rows]
     for group in table.groups:
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(group.heading)}}}}} \\"]
         lines += [_latex_row(row, published=True) for row in group.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip", r"\begin{minipage}{0.9\textwidth}\footnotesize"]
+    lines += [r"\bottomrule", r"\end{tabular}}", "", r"\smallskip", r"\begin{minipage}{0.9\textwidth}\footnotesize"]
     lines += [escape_latex(note) + r"\par" for note in table.notes]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table*}", ""])
 

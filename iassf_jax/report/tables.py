@@ -134,15 +134,14 @@ def _column(methods: Sequence[Method], metric: Metric, total: int) -> list[Cell]
         values = finite_values(method, metric.name)
         count = f"{values.size} of {total}" if 0 < values.size < total else ""
         cells.append(Cell(_text(values.mean(), digits) if values.size else NO_VALUE, count=count))
-    shown = {float(cell.text) for cell in cells if cell.text != NO_VALUE}
-    ranks = sorted(shown, reverse=metric.better == "higher")
+    # A mean over some of the images competes only where no method has all of them.
+    whole = [cell for cell in cells if cell.text != NO_VALUE and not cell.count]
+    competing = whole or [cell for cell in cells if cell.text != NO_VALUE]
+    ranks = sorted({float(cell.text) for cell in competing}, reverse=metric.better == "higher")
     if len(ranks) < 2:
         return cells
     marks = {ranks[0]: "best", ranks[1]: "second"}
-    return [
-        cell if cell.text == NO_VALUE else Cell(cell.text, marks.get(float(cell.text), ""), cell.count)
-        for cell in cells
-    ]
+    return [Cell(c.text, marks.get(float(c.text), ""), c.count) if c in competing else c for c in cells]
 
 
 def _digits(methods: Sequence[Method], metric: str) -> int:
@@ -183,8 +182,8 @@ def _notes(
     notes = [f"{over} {ARROWS['higher']} higher is better, {ARROWS['lower']} lower is better."]
     if any(cell.count for cell in cells):
         notes.append(
-            "\u201cn of N\u201d: a mean over the n images whose value is defined; "
-            "it compares with means over other images only roughly."
+            "\u201cn of N\u201d: a mean over the n images that have a value; "
+            "it compares with means over other images only roughly, and is not marked beside whole ones."
         )
     empty = [
         metric.name for metric in metrics if not any(finite_values(method, metric.name).size for method in methods)
