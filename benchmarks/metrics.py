@@ -2,11 +2,14 @@
 
 Generated pairs of 480x640; ours and theirs alternate in one run, and the median of the rounds counts. A reference is a
 package that gives the same value (checked here); for the other metrics there is none on PyPI that does. Needs
-scikit-learn and sewar (extra "bench").
+scikit-learn and sewar (extra "bench"). With `--evaluator` a copy of CDDFuse's `utils/Evaluator.py`, which the field
+uses much and which is not ours to ship, is timed as well: one by one and all eight of its metrics that we have.
 """
 
 import argparse
 import datetime
+import functools
+import importlib.util
 import json
 import os
 import platform
@@ -24,7 +27,10 @@ from iassf_jax.data.scenes import SceneSource
 from iassf_jax.metrics.color import to_gray
 from iassf_jax.metrics.filters import precision
 from iassf_jax.metrics.fusion_scores import fusion_scores
-from iassf_jax.metrics.mutual_information import q_mi
+from iassf_jax.metrics.mutual_information import entropy, q_mi
+from iassf_jax.metrics.qabf import q_abf
+from iassf_jax.metrics.scd import q_scd
+from iassf_jax.metrics.spatial import average_gradient, q_sf, standard_deviation
 from iassf_jax.metrics.vif import q_vif
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -56,6 +62,35 @@ PAIRS = {
 }
 
 
+_SOURCED = {"MI": q_mi, "Qabf": q_abf, "SCD": q_scd, "VIFF": functools.partial(q_vif, variant="vifp_sum")}
+_ALONE = {"SF": q_sf, "EN": entropy, "SD": standard_deviation, "AG": average_gradient}
+
+
+def _evaluator_pairs(path: str) -> dict[str, tuple[Callable[..., float], Callable[..., float]]]:
+    """Ours and theirs for each metric of CDDFuse's `Evaluator`, and for all of them."""
+    spec = importlib.util.spec_from_file_location("evaluator", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def theirs(name: str) -> Callable[..., float]:
+        function = getattr(module.Evaluator, name)
+
+        def run(*grey: np.ndarray) -> float:
+            images = [x.astype(np.float64) for x in grey]
+            return float(function(*(images if name in _SOURCED else images[:1])))
+
+        return run
+
+    def alone(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        return lambda fused, *_: function(fused)
+
+    ours = {**_SOURCED, **{name: alone(function) for name, function in _ALONE.items()}}
+    pairs = {f"{name} (CDDFuse)": (_ours(jax.jit(function)), theirs(name)) for name, function in ours.items()}
+    together = _ours(jax.jit(lambda *grey: sum(function(*grey) for function in ours.values())))
+    pairs["all eight (CDDFuse)"] = (together, lambda *grey: sum(theirs(name)(*grey) for name in ours))
+    return pairs
+
+
 def _seconds(function: Callable[..., object], images: Triple) -> float:
     start = time.perf_counter()
     function(*images)
@@ -65,6 +100,7 @@ def _seconds(function: Callable[..., object], images: Triple) -> float:
 def main() -> None:
     """Prints a table and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--evaluator", metavar="Evaluator.py", help="of CDDFuse")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", default="benchmarks/results/metrics.json")
     args = parser.parse_args()
@@ -73,7 +109,8 @@ def main() -> None:
     colour = (fused, scene.infrared, scene.visible)
     grey = tuple(to_gray(x) for x in colour)
     rows = {}
-    for name, (ours, theirs) in PAIRS.items():
+    pairs = PAIRS | (_evaluator_pairs(args.evaluator) if args.evaluator else {})
+    for name, (ours, theirs) in pairs.items():
         difference = abs(ours(*grey) / theirs(*grey) - 1)
         times = np.array([[_seconds(ours, grey), _seconds(theirs, grey)] for _ in range(args.rounds)])
         rows[name] = {"times_faster": float(np.median(times[:, 1] / times[:, 0])), "relative_difference": difference}
