@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from iassf_jax.metrics.color import to_gray
-from iassf_jax.models.haze_density import dark_channel, guided_filter
+from iassf_jax.models.haze_density import atmospheric_light, dark_channel, guided_filter
 
 _LEVELS = 4
 
 
 @functools.partial(jax.jit, static_argnames=("window", "omega", "radius", "epsilon", "least"))
-def _restore(image: jax.Array, guide: jax.Array, window: int, omega: float, radius: int, epsilon: float, least: float):  # noqa: ANN202
-    height, width, _ = image.shape
-    dark = dark_channel(image[None], window)[0]
-    count = max(1, height * width // 1000)
-    haziest = jax.lax.top_k(dark.reshape(-1), count)[1]
-    light = jnp.maximum(image.reshape(-1, 3)[haziest].mean(axis=0), 1e-3)
+def _restore(
+    image: jax.Array, guide: jax.Array, window: int, omega: float, radius: int, epsilon: float, least: float
+) -> jax.Array:
+    dark = dark_channel(image[None], window)
+    light = jnp.stack([atmospheric_light(image[None, ..., c], dark)[0] for c in range(3)])
+    light = jnp.maximum(light, 1e-3)
     transmission = 1 - omega * dark_channel(image[None] / light.reshape(1, 1, 1, 3), window)
     transmission = guided_filter(guide[None], transmission, radius, epsilon)[0]
     return (image - light[None, None]) / jnp.maximum(transmission, least)[..., None] + light[None, None]

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ STAGES = {
     "infrared image": ("ir_rgb", "ir_rgb"),
     "fused": ("fused", "fused"),
 }
+_IMAGES = ("hazy_u8", "ir_u8")
 _MAX_BYTES = 2**30
 _MAX_PIXELS = 2**21
 _AFTER_DENSITY = ("haze density", "dehazed", "fused")
@@ -106,7 +107,7 @@ def compare(weights: str | Path, reference: str | Path, output: str | Path | Non
     if loaded.model["name"] != RELEASE["name"]:
         raise UserError(f"{weights}: holds the network {loaded.model['name']!r}: give weights of the authors' release")
     model = build_model(loaded.model)
-    pair = [_signed(values[name]) for name in ("hazy_u8", "ir_u8")]
+    pair = [images.to_signed(values[name])[None] for name in _IMAGES]
     with jax.default_matmul_precision("highest"):
         apply = jax.jit(model.apply)
         runs: list[tuple[str, Mapping[str, Any]]] = [("images", apply(loaded.params, *pair))]
@@ -126,7 +127,7 @@ def compare(weights: str | Path, reference: str | Path, output: str | Path | Non
             size = max(float(np.abs(values[theirs]).max()), 1e-30)
             rows.append(_row(stage, given, error, size))
             maps[f"{stage} ({given})"] = (error / size).reshape(*error.shape[1:3], -1).max(axis=-1)
-    report = Report(tuple(rows), tuple(set(STAGES) - set(present)), jax.devices()[0].device_kind)
+    report = Report(tuple(rows), tuple(stage for stage in STAGES if stage not in present), jax.devices()[0].device_kind)
     if output is not None:
         images.write_image(Path(output) / "differences.png", difference_map(maps))
         content = {**dataclasses.asdict(report), "passed": report.passed}
@@ -143,40 +144,33 @@ def _row(stage: str, given: str, error: np.ndarray, size: float) -> Row:
     return Row(stage, given, float(error.max()), float(error.max() / size), limit, above)
 
 
-def _signed(image: np.ndarray) -> np.ndarray:
-    return images.to_signed(image)[None]
-
-
 def _read_values(path: str | Path) -> dict[str, np.ndarray]:
     """The file's arrays in our layout: images as they are, stages as float32[1, H, W(, C)]."""
-    checks: dict[str, Callable[[np.ndarray], bool]] = {
-        name: (lambda x: x.dtype == np.uint8 and x.ndim == 3 and x.shape[2] == 3) for name in ("hazy_u8", "ir_u8")
-    }
     try:
         data = io.BytesIO(Path(path).read_bytes())
         with zipfile.ZipFile(data) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
                 raise ValueError(f"more than {_MAX_BYTES >> 20} MB of values: use a smaller image")
         with np.load(data, allow_pickle=False) as file:
-            known = [name for name in (*checks, *(names[0] for names in STAGES.values())) if name in file.files]
+            known = [name for name in (*_IMAGES, *(names[0] for names in STAGES.values())) if name in file.files]
             values = {name: file[name] for name in known}
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged file
         raise UserError(f"{path}: cannot be read as .npz ({' '.join(str(error).split())[:120]})") from None
-    for name, check in checks.items():
-        if name not in values or not check(values[name]):
+    for name in _IMAGES:
+        if name not in values or values[name].dtype != np.uint8 or values[name].shape[2:] != (3,):
             raise UserError(f"{path}: needs {name}, uint8[H, W, 3]: see docs/parity.md")
     height, width = values["hazy_u8"].shape[:2]
     if not 0 < height * width <= _MAX_PIXELS:
         raise UserError(f"{path}: hazy_u8 has {height}x{width} pixels: use an image of 1 to {_MAX_PIXELS}")
     if values["ir_u8"].shape != values["hazy_u8"].shape:
         raise UserError(f"{path}: hazy_u8 and ir_u8 have different shapes")
-    for name in values.keys() - checks.keys():
+    for name in values.keys() - set(_IMAGES):
         x = values[name]
         channels = {"fog": 1, "dehazed": 3, "ir_rgb": 3, "fused": 3}.get(name, 24)
         if x.shape != (1, channels, height, width) or x.dtype.kind != "f":
             raise UserError(f"{path}: {name} is {x.dtype}{list(x.shape)}, not float[1, {channels}, {height}, {width}]")
-        if tensor_problem(x, x.shape):
-            raise UserError(f"{path}: {name} {tensor_problem(x, x.shape)}: make the file again")
+        if problem := tensor_problem(x, x.shape):
+            raise UserError(f"{path}: {name} {problem}: make the file again")
         x = np.ascontiguousarray(x.astype(np.float32).transpose(0, 2, 3, 1))
         values[name] = x[..., 0] if name == "fog" else x
     if len(values) == 2:

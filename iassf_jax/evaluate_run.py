@@ -23,7 +23,7 @@ from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
-from iassf_jax.metrics import DEHAZING_METRICS, MORE_METRICS, PAPER_METRICS, PI_ABSENT
+from iassf_jax.metrics import DEHAZING_METRICS, PAPER_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
@@ -78,15 +78,14 @@ def evaluate_run(
     model = build_model(weights.model)
     predictor = Predictor(model, weights.params, settings.eval.pad_multiple)
 
-    count = min(limit or len(source), len(source))
-    indices = np.linspace(0, len(source) - 1, count).round().astype(int)
-    examples = (pipeline.whole_example(source, int(i), settings.data.haze, settings.eval.seed) for i in indices)
+    indices = evaluation.spread(len(source), limit or len(source))
+    examples = (pipeline.whole_example(source, i, settings.data.haze, settings.eval.seed) for i in indices)
     results = evaluation.predict(predictor, examples, settings.eval.batch_size)
     output, name = Path(output), weights.model["name"]
     scores: Scores = {}
     shown: list[dict[str, Any]] = []
-    sampled = set(np.linspace(0, count - 1, min(count, settings.eval.num_samples)).round().astype(int).tolist())
-    for i, result in enumerate(tqdm(results, total=count, unit="image", disable=None)):
+    sampled = evaluation.spread(len(indices), settings.eval.num_samples)
+    for i, result in enumerate(tqdm(results, total=len(indices), unit="image", disable=None)):
         fused = _finish(output, result, name, scores, with_baselines, forests)
         if i in sampled:
             shown.append({**result, "methods": fused})
@@ -120,7 +119,7 @@ def _finish(
         images.write_image(output / kind / f"{result['stem']}.png", result[kind])
     made = {name: (result["dehazed"], result["fused"])}
     if with_baselines:
-        made |= baselines(*(evaluation.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
+        made |= baselines(*(images.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
     for method, pair in made.items():
         scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
     return {method: fused for method, (_, fused) in made.items()}
@@ -130,7 +129,7 @@ def _scores(
     example: Mapping[str, Any], dehazed: np.ndarray, fused: np.ndarray, forests: ForestModel | None
 ) -> dict[str, float]:
     """Scores of the dehazed and of the fused image; sources of the fused one are the clear and the infrared image."""
-    clear, infrared = (evaluation.to_8_bits(example[kind]) for kind in ("clear", "infrared"))
+    clear, infrared = (images.to_8_bits(example[kind]) for kind in ("clear", "infrared"))
     scores = evaluation.score({**example, "dehazed": dehazed})
     return scores | fusion_scores(fused, infrared, clear, nrqm_model=forests)
 
@@ -159,8 +158,7 @@ def _write_report(
     published: Sequence[str],
 ) -> None:
     renamed = dict(zip(evaluation.SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
-    # Without the forests Q_PI is told of in a note; its column is for the paper's numbers alone.
-    paper = [m for m in PAPER_METRICS if m.name != "Q_PI" or has_forests or published]
+    columns_shown, absent = fusion_columns(has_forests, bool(published))
     methods = []
     for i, (name, of_images) in enumerate(scores.items()):
         columns = {stem: {renamed.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()}
@@ -171,7 +169,7 @@ def _write_report(
     if shown:
         columns = ("hazy", "infrared", "clear", *shown[0]["methods"])
         rows = [
-            [*(evaluation.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]
+            [*(images.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]
             for x in shown
         ]
         grids.append(Grid(columns, rows, [x["stem"] for x in shown]))
@@ -179,9 +177,9 @@ def _write_report(
         output,
         "Evaluation",
         methods,
-        (*DEHAZING_METRICS, *paper, *MORE_METRICS),
+        (*DEHAZING_METRICS, *columns_shown),
         about={name: str(value) for name, value in about.items()},
-        absent={} if has_forests else {"Q_PI": PI_ABSENT},
+        absent=absent,
         published=published,
         grids=grids,
     )

@@ -19,6 +19,11 @@ def _score(name: str, image: jax.Array, reference: jax.Array, data_range: float)
     return SCORES[name](image, reference, data_range)
 
 
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` of the indices 0 ... total - 1, evenly spread, the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
 def predict(
     predictor: Predictor, examples: Iterable[Mapping[str, Any]], batch_size: int = 1
 ) -> Iterator[dict[str, Any]]:
@@ -70,11 +75,6 @@ def score(example: Mapping[str, Any]) -> dict[str, float]:
         for name in SCORES:
             scores[name + suffix] = float(_score(name, image[None], clear[None], 255.0)[0])
     return scores
-
-
-def to_8_bits(image: np.ndarray) -> np.ndarray:
-    """uint8 as it is, uint16 rounded to it: the form in which fused images are scored."""
-    return image if image.dtype == np.uint8 else np.round(image / 257).astype(np.uint8)
 
 
 def _to_255(image: np.ndarray) -> np.ndarray:

@@ -5,20 +5,23 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from iassf_jax import __version__
 from iassf_jax.data import images
-from iassf_jax.data.layouts import Problem
+from iassf_jax.data.layouts import Problem, doubled, list_images
 from iassf_jax.errors import UserError
-from iassf_jax.metrics import MORE_METRICS, PAPER_METRICS, PI_ABSENT
+from iassf_jax.evaluation import spread
+from iassf_jax.metrics import fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.report import Grid, Method, write_report
+from iassf_jax.report.published import published_tables
 
 SCORES_FILE = "scores.jsonl"
+Job = tuple[str, str, tuple[Path, Path, Path]]
+"""Method, stem, and the files: fused, infrared, visible."""
 _NUM_GRID_ROWS = 3
 
 
@@ -54,6 +57,7 @@ def score_folders(
     Raises:
         UserError: no image to score, or a folder or model that cannot be used.
     """
+    published_tables(published)  # refuses unknown names before the work
     model = ForestModel.load(nrqm_model) if nrqm_model else None
     sources = [_by_stem(folder) for folder in (visible, infrared)]
     jobs, problems = _jobs(methods, sources)
@@ -61,7 +65,7 @@ def score_folders(
     cache = _Cache(Path(output) / SCORES_FILE)
     scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _ in methods}
 
-    def run(job: tuple[str, str, tuple[Path, ...]]) -> tuple[str, str, dict[str, float] | Problem]:
+    def run(job: Job) -> tuple[str, str, dict[str, float] | Problem]:
         name, stem, paths = job
         try:
             key = f"{settings} {_digest(paths)}"
@@ -89,15 +93,16 @@ def score_folders(
     unused = sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs}
     about["pairs without a fused image"] = len(unused)
     rows = [Method(name, of_method) for name, of_method in scores.items() if of_method]
+    metrics, absent = fusion_columns(model is not None, bool(published))
     files = write_report(
         Path(output),
         "Fusion metrics",
         rows,
-        [m for m in (*PAPER_METRICS, *MORE_METRICS) if m.name != "Q_PI" or model or published],
+        metrics,
         about={name: str(value) for name, value in about.items()},
-        absent={} if model else {"Q_PI": PI_ABSENT},
+        absent=absent,
         published=published,
-        grids=_grids(rows, dict(methods), sources),
+        grids=_grids(rows, jobs),
     )
     return files, problems
 
@@ -106,20 +111,19 @@ def _by_stem(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in images.IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise UserError(f"{folder}: holds {found[path.stem].name} and {path.name}: keep one of them")
-            found[path.stem] = path
+    found = list_images(folder)
     if not found:
         raise UserError(f"{folder}: holds no images")
-    return found
+    for paths in found.values():
+        if len(paths) > 1:
+            twice = doubled(paths)
+            raise UserError(f"{twice.path}: {twice.reason}")
+    return {stem: Path(paths[0]) for stem, paths in found.items()}
 
 
 def _jobs(
     methods: Sequence[tuple[str, str | Path]], sources: Sequence[Mapping[str, Path]]
-) -> tuple[list[tuple[str, str, tuple[Path, ...]]], list[Problem]]:
+) -> tuple[list[Job], list[Problem]]:
     names = [name for name, _ in methods]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two methods are named {repeated[0]!r}: give each a --name of its own")
@@ -186,12 +190,16 @@ class _Cache:
         self._ends_whole = True
 
 
-def _grids(methods: Sequence[Method], folders: Mapping[str, Any], sources: Sequence[Mapping[str, Path]]) -> list[Grid]:
+def _grids(methods: Sequence[Method], jobs: Sequence[Job]) -> list[Grid]:
     """A few images that every method has, spread over the list."""
     common = sorted(set.intersection(*(set(method.scores) for method in methods)))
     if not common:
         return []
-    chosen = [common[i] for i in sorted({round(x) for x in np.linspace(0, len(common) - 1, _NUM_GRID_ROWS)})]
-    files = [*sources, *(_by_stem(folders[method.name]) for method in methods)]
-    rows = [[_read(found[stem]) for found in files] for stem in chosen]
+    files = {(name, stem): paths for name, stem, paths in jobs}
+    chosen = [common[i] for i in spread(len(common), _NUM_GRID_ROWS)]
+    rows = []
+    for stem in chosen:
+        _, infrared, visible = files[methods[0].name, stem]
+        fused = (files[method.name, stem][0] for method in methods)
+        rows.append([_read(path) for path in (visible, infrared, *fused)])
     return [Grid(("visible", "infrared", *(method.name for method in methods)), rows, chosen)]

@@ -130,11 +130,8 @@ class Run:
         """Scores validation pairs, which training never sees, and draws the first of them."""
         settings = self.config.eval
         predictor = Predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
-        count = min(settings.num_images, len(self.val_source))
-        indices = np.linspace(0, len(self.val_source) - 1, count).round().astype(int)
-        examples = (
-            pipeline.whole_example(self.val_source, int(i), self.config.data.haze, settings.seed) for i in indices
-        )
+        indices = evaluation.spread(len(self.val_source), settings.num_images)
+        examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
         scores, shown = collections.defaultdict(list), []
         for result in evaluation.predict(predictor, examples):
             for name, value in evaluation.score(result).items():

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from iassf_jax.data import images
+
 COLUMNS = ("hazy", "infrared", "haze density", "dehazed", "fused", "clear")
 _HEADER = 22
 
@@ -73,9 +75,7 @@ def _tile(example: Mapping[str, np.ndarray], name: str, height: int) -> np.ndarr
         density = example.get("haze_density")
         image = np.full(shape, 128, np.uint8) if density is None else colour_map(density)
     else:
-        image = example[name]
-    if image.dtype == np.uint16:
-        image = np.round(image / 257).astype(np.uint8)
+        image = images.to_8_bits(example[name])
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     return cv2.resize(image, (max(1, round(shape[1] * height / shape[0])), height), interpolation=cv2.INTER_AREA)

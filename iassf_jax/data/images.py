@@ -316,6 +316,11 @@ def to_signed(image: Array) -> Array:
     return to_float(image) * np.float32(2) - np.float32(1)
 
 
+def to_8_bits(image: Array) -> Array:
+    """uint8 as it is; uint16 rounded to uint8, as shown and as fused images are scored."""
+    return image if image.dtype == np.uint8 else np.round(image / 257).astype(np.uint8)
+
+
 def to_uint8(image: Array) -> Array:
     """Turns network output into 8 bits by rounding to nearest; the inverse of `to_signed` for uint8.
 

@@ -31,4 +31,15 @@ MORE_METRICS = (Metric("EN", "higher"), Metric("SD", "higher"), Metric("AG", "hi
 """Entropy, standard deviation, average gradient of the fused image."""
 DEHAZING_METRICS = (Metric("dehazed PSNR", "higher"), Metric("dehazed SSIM", "higher"))
 """Of the dehazed image against the clear one."""
-PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/metrics.md"
+_PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/metrics.md"
+
+
+def fusion_columns(has_forests: bool, with_published: bool) -> tuple[tuple[Metric, ...], dict[str, str]]:
+    """A report's columns for fused images, and which metric is absent, with the reason.
+
+    Without its forests Q_PI is told of in a note; its column is there for the paper's numbers alone.
+    """
+    metrics = (*PAPER_METRICS, *MORE_METRICS)
+    if has_forests:
+        return metrics, {}
+    return tuple(m for m in metrics if m.name != "Q_PI" or with_published), {"Q_PI": _PI_ABSENT}

@@ -33,7 +33,7 @@ def gaussian(size: int, sigma: float) -> np.ndarray:
 
 
 def correlate_valid(x: jax.Array, window: np.ndarray) -> jax.Array:
-    """Separable correlation of [B, H, W] with window x window, without borders."""
+    """Separable correlation of [B, H, W] or [B, H, W, C] with window x window, without borders."""
     for axis in (1, 2):
         size = x.shape[axis] - len(window) + 1
         taps = [jax.lax.slice_in_dim(x, i, i + size, axis=axis) * float(w) for i, w in enumerate(window)]

@@ -3,19 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-
-def _gaussian(size: int, sigma: float = 1.5) -> jax.Array:
-    x = jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
-    weights = jnp.exp(-jnp.square(x) / (2 * sigma**2))
-    return weights / weights.sum()
-
-
-def _blur(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Separable weighted mean over the windows that lie inside the image: [B, H, W, C]."""
-    for axis in (1, 2):
-        size = x.shape[axis] - weights.shape[0] + 1
-        x = sum(weights[i] * jax.lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(weights.shape[0]))
-    return x
+from iassf_jax.metrics.filters import correlate_valid, gaussian
 
 
 def ssim(image: jax.Array, reference: jax.Array, data_range: float = 255.0) -> jax.Array:
@@ -38,11 +26,11 @@ def ssim(image: jax.Array, reference: jax.Array, data_range: float = 255.0) -> j
     # Scaled and centred: the variances are differences of squares in float32.
     a, b = (x.astype(jnp.float32) / data_range - 0.5 for x in (image, reference))
     smallest = min(image.shape[1:3])
-    weights = _gaussian(min(11, smallest - (smallest + 1) % 2))
-    mean_a, mean_b = _blur(a, weights), _blur(b, weights)
-    variance_a = _blur(a * a, weights) - mean_a * mean_a
-    variance_b = _blur(b * b, weights) - mean_b * mean_b
-    covariance = _blur(a * b, weights) - mean_a * mean_b
+    weights = gaussian(min(11, smallest - (smallest + 1) % 2), 1.5)
+    mean_a, mean_b = correlate_valid(a, weights), correlate_valid(b, weights)
+    variance_a = correlate_valid(a * a, weights) - mean_a * mean_a
+    variance_b = correlate_valid(b * b, weights) - mean_b * mean_b
+    covariance = correlate_valid(a * b, weights) - mean_a * mean_b
     mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from iassf_jax.metrics.filters import as_float, correlate_valid, gaussian
 
@@ -63,7 +64,7 @@ def _vifp(reference: jax.Array, fused: jax.Array) -> jax.Array:
     return jnp.where(total > 0, kept / jnp.where(total > 0, total, 1.0), jnp.nan)
 
 
-def _next_scale(images: list[jax.Array], scale: int) -> tuple[list[jax.Array], jax.Array]:
+def _next_scale(images: list[jax.Array], scale: int) -> tuple[list[jax.Array], np.ndarray]:
     size = 2 ** (4 - scale) + 1
     window = gaussian(size, size / 5)
     if scale:
@@ -72,7 +73,7 @@ def _next_scale(images: list[jax.Array], scale: int) -> tuple[list[jax.Array], j
 
 
 def _information(
-    reference: jax.Array, distorted: jax.Array, window: jax.Array, noise: float
+    reference: jax.Array, distorted: jax.Array, window: np.ndarray, noise: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gain, information that is kept, and information of the reference, at each pixel."""
     batch = reference.shape[0]
