@@ -16,7 +16,7 @@ from iassf_jax.losses import total_loss
 from iassf_jax.models import build_model
 from iassf_jax.models.dehazeformer import PositionBias, RescaleLayerNorm, SKFusion, relative_positions, window_attention
 from iassf_jax.models.layers import resize_bilinear_aligned
-from iassf_jax.models.release_haze import release_haze_density, to_levels
+from iassf_jax.models.release_haze import channel_mean, extremes, release_haze_density, to_levels
 
 SMALL = {"name": "iassf_release", "depths": (1, 2, 2, 0, 1), "prompt_size": 5}
 
@@ -130,8 +130,12 @@ def test_haze_density_is_its_definition(size):
 
 
 def test_levels_of_a_constant_image_and_at_the_extremes():
-    assert (to_levels(jnp.full((1, 4, 4, 24), 3.0)) == 0).all()
-    levels = to_levels(jnp.zeros((1, 2, 2, 24)).at[0, 0, 0].set(1.0).at[0, 0, 1].set(0.5))
+    def levels_of(features):
+        mean = channel_mean(features)
+        return to_levels(mean, *extremes(mean))
+
+    assert (levels_of(jnp.full((1, 4, 4, 24), 3.0)) == 0).all()
+    levels = levels_of(jnp.zeros((1, 2, 2, 24)).at[0, 0, 0].set(1.0).at[0, 0, 1].set(0.5))
     np.testing.assert_array_equal(levels[0], [[255, 127], [0, 0]])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from einops import rearrange
 
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, mirror_pad
+from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 WINDOW = 8
 # DehazeFormer's: residual branches start small, after the depth of its body, 32 blocks.
@@ -32,9 +33,10 @@ class RescaleLayerNorm(nn.Module):
         x = x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        mean = x.mean(axis=(1, 2, 3), keepdims=True)
+        mean = of_whole_image(self, "mean", lambda: pixel_mean(x).mean(axis=3, keepdims=True))
         centred = x - mean
-        std = jnp.sqrt(jnp.square(centred).mean(axis=(1, 2, 3), keepdims=True) + self.epsilon)
+        variance = of_whole_image(self, "variance", lambda: pixel_mean(jnp.square(centred)).mean(3, keepdims=True))
+        std = jnp.sqrt(variance + self.epsilon)
         y = centred / std * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
         rescale = Conv1x1(channels, kernel_init=_small, bias_init=nn.initializers.ones, name="meta1")(std)
         rebias = Conv1x1(channels, kernel_init=_small, name="meta2")(mean)
@@ -172,7 +174,7 @@ class SKFusion(nn.Module):
     @nn.compact
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
         channels = a.shape[-1]
-        mean = (a + b).astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+        mean = of_whole_image(self, "mean", lambda: pixel_mean(a + b))
         hidden = nn.relu(Conv1x1(max(channels // 8, 4), use_bias=False, name="mlp_0")(mean))
         weights = Conv1x1(2 * channels, use_bias=False, name="mlp_2")(hidden)
         weights = jax.nn.softmax(rearrange(weights, "b h w (t c) -> t b h w c", t=2), axis=0).astype(a.dtype)

@@ -6,6 +6,7 @@ light, transmission); He et al., "Guided Image Filtering", ECCV 2010. Everything
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,12 +118,51 @@ def guided_filter(
     return slope * centred + intercept
 
 
-def normalise_image(features: jax.Array) -> jax.Array:
-    """Brings each image of float[B, ...] to [0, 1] by its own extremes; a constant one becomes 0."""
-    axes = tuple(range(1, features.ndim))
-    low, high = (f(features, axis=axes, keepdims=True) for f in (jnp.min, jnp.max))
+def normalise_image(x: jax.Array, extremes: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+    """Brings each image of float[B, ...] to [0, 1] by its own extremes; a constant one becomes 0.
+
+    Given `extremes`, the lowest and the highest value of a larger image, float[B] each, it goes by those.
+    """
+    low, high = (e.reshape(-1, *[1] * (x.ndim - 1)) for e in (extremes or _extremes(x)))
     spread = high - low
-    return (features - low) / jnp.where(spread > 1e-8, spread, 1.0)
+    return (x - low) / jnp.where(spread > 1e-8, spread, 1.0)
+
+
+def _extremes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    axes = tuple(range(1, x.ndim))
+    return x.min(axis=axes), x.max(axis=axes)
+
+
+class HazeScale(NamedTuple):
+    """What the estimate takes from the whole image, float32[B] each.
+
+    Attributes:
+        low, high: extremes of the channel mean.
+        light: the atmospheric light A, as a part of the way from low to high.
+    """
+
+    low: jax.Array
+    high: jax.Array
+    light: jax.Array
+
+
+def feature_planes(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and minimum over the channels, all that the estimate reads: float[B, H, W, C] -> float32[B, H, W] twice."""
+    features = features.astype(jnp.float32)
+    return features.mean(axis=-1), features.min(axis=-1)
+
+
+def haze_scale(mean: jax.Array, minimum: jax.Array, window: int = 15, fraction: float = 0.001) -> HazeScale:
+    """The scale of whole images, from their `feature_planes`.
+
+    Args:
+        mean, minimum: float32[B, H, W].
+        window: side of the dark channel's neighbourhood, pixels.
+        fraction: brightest part of the dark channel that makes the atmospheric light A.
+    """
+    extremes = _extremes(mean)
+    light = atmospheric_light(normalise_image(mean, extremes), local_minimum(minimum, window), fraction)
+    return HazeScale(*extremes, light)
 
 
 def haze_density(
@@ -148,9 +188,21 @@ def haze_density(
     Returns:
         float32[B, H, W] in [0, 1].
     """
-    features = features.astype(jnp.float32)
-    mean = normalise_image(features.mean(axis=-1))
-    light = atmospheric_light(mean, dark_channel(features, window), fraction)[:, None, None]
+    mean, minimum = feature_planes(features)
+    return scaled_haze_density(mean, haze_scale(mean, minimum, window, fraction), window, omega, radius, epsilon)
+
+
+def scaled_haze_density(
+    mean: jax.Array,
+    scale: HazeScale,
+    window: int = 15,
+    omega: float = 0.95,
+    radius: int = 60,
+    epsilon: float = 1e-4,
+) -> jax.Array:
+    """`haze_density` of features whose channel mean is float32[B, H, W], with the scale of the whole image."""
+    mean = normalise_image(mean, (scale.low, scale.high))
+    light = scale.light[:, None, None]
     relative = mean / jnp.where(light > 1e-6, light, 1.0)
     transmission = 1.0 - omega * local_minimum(relative, window)
     return jnp.clip(1.0 - guided_filter(mean, transmission, radius, epsilon), 0.0, 1.0)

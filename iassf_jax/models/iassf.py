@@ -6,11 +6,12 @@ import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.fusion import MsPEFM
-from iassf_jax.models.haze_density import haze_density
+from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
 from iassf_jax.models.layers import DTYPES, check_pair, pad_to_multiple
 from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
+from iassf_jax.models.whole_image import Region, estimate_haze
 
 
 class Encoder(nn.Module):
@@ -80,12 +81,20 @@ class IASSF(nn.Module):
         return 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
 
     @nn.compact
-    def __call__(self, visible: jax.Array, infrared: jax.Array) -> dict[str, jax.Array]:
+    def __call__(
+        self,
+        visible: jax.Array,
+        infrared: jax.Array,
+        haze_density: jax.Array | None = None,
+        region: Region | None = None,
+    ) -> dict[str, jax.Array]:
         """Restores and fuses a batch of pairs.
 
         Args:
             visible: float[B, H, W, 3] in [-1, 1], hazy; any size.
             infrared: float[B, H, W, 1 or 3] in [-1, 1], aligned with the visible image.
+            haze_density: float[B, H, W], used instead of the estimated one.
+            region: where the images lie in larger ones, if they are tiles; H and W are multiples of `size_multiple`.
 
         Returns:
             Every stage by name, in float32: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `haze_density`
@@ -108,26 +117,40 @@ class IASSF(nn.Module):
 
         density = None
         if not (self.without_hde or self.without_ir):
-            density = out["haze_density"] = haze_density(f_vi)
-        candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out)
+            density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
+        candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         restore = IAFRM(self.restoration_blocks, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(f_vi, candidate, density)
 
         prompt = None
         if not self.without_p_vi:
             pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
-            prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir)
+            prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir, region)
         fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, **shared, name="mspe_fm")
         out["fused"] = fuse(out["restored"], f_ir, prompt)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
 
-    def _embed_infrared(self, f_vi: jax.Array, f_ir: jax.Array, shared: dict, out: dict) -> jax.Array:
+    def haze_planes(self, vi_feature: jax.Array) -> tuple[jax.Array, ...]:
+        """All that the haze estimator reads of the features [B, H, W, C]: maps float32[B, H, W]."""
+        return feature_planes(vi_feature)
+
+    def haze_scale(self, planes: tuple[jax.Array, ...]) -> HazeScale:
+        """What the haze estimator takes from the whole image."""
+        return haze_scale(*planes)
+
+    def scaled_haze_density(self, planes: tuple[jax.Array, ...], scale: HazeScale) -> jax.Array:
+        """The haze density float32[B, H, W] of maps that have the scale of the whole image."""
+        return scaled_haze_density(planes[0], scale)
+
+    def _embed_infrared(
+        self, f_vi: jax.Array, f_ir: jax.Array, shared: dict, out: dict, region: Region | None
+    ) -> jax.Array:
         """F^_ir: the infrared features with their prompt embedded, the candidates of Eq. 5."""
         prompt = None
         if not self.without_p_ir:
             pgm = PGM(self.channels, self.num_prompts, self.prompt_size, shared["dtype"], name="pgm_ir")
-            prompt, out["prompt_weights_ir"] = pgm(f_vi, f_ir)
+            prompt, out["prompt_weights_ir"] = pgm(f_vi, f_ir, region)
         if not self.without_fr_peb:
             embedded = PEB(**shared, name="peb_ir")(f_ir, prompt)
         else:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from iassf_jax.models.layers import Conv1x1, resize_bilinear
 from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.models.whole_image import Region, of_whole_image, pixel_mean, resize_into
 
 
 class PGM(nn.Module):
@@ -21,24 +22,27 @@ class PGM(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, visible: jax.Array, infrared: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, visible: jax.Array, infrared: jax.Array, region: Region | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Makes the prompt for a pair of features.
 
         Args:
             visible, infrared: float[B, H, W, C], features of the two modalities.
+            region: where they lie in a larger image; None: they are the whole.
 
         Returns:
             The prompt, float[B, H, W, channels], and the selection weights W_p, float32[B, num_prompts], sum 1.
         """
-        batch, height, width, features = visible.shape
-        difference = (visible.astype(jnp.float32) - infrared.astype(jnp.float32)).mean(axis=(1, 2))
+        size, features = visible.shape[1:3], visible.shape[3]
+        difference = of_whole_image(self, "difference", lambda: pixel_mean(visible) - pixel_mean(infrared))[:, 0, 0]
         hidden = nn.Dense(features, name="conv_difference")(difference)
         weights = jax.nn.softmax(nn.Dense(self.num_prompts, name="selection")(hidden), axis=-1)
         pool_shape = (self.num_prompts, self.prompt_size, self.prompt_size, self.channels)
         pool = self.param("pool", nn.initializers.uniform(1.0), pool_shape)
         prompt = jnp.einsum("bn,nhwc->bhwc", weights, pool).astype(self.dtype)
         prompt = Conv1x1(self.channels, dtype=self.dtype, name="conv1x1")(prompt)
-        prompt = resize_bilinear(prompt, (height, width))
+        prompt = resize_bilinear(prompt, size) if region is None else resize_into(prompt, size, region)
         prompt = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv3x3")(prompt)
         return prompt, weights
 

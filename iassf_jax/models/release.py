@@ -3,6 +3,8 @@
 Our own code, after a description of what their network computes. Its blocks are DehazeFormer's.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,15 @@ from iassf_jax.models.layers import (
     resize_bilinear,
     resize_bilinear_aligned,
 )
-from iassf_jax.models.release_haze import release_haze_density
+from iassf_jax.models.release_haze import channel_mean, extremes, scaled_release_haze_density
+from iassf_jax.models.whole_image import (
+    Region,
+    estimate_haze,
+    of_whole_image,
+    pixel_mean,
+    resize_aligned_into,
+    resize_into,
+)
 
 NUM_PROMPTS = 5
 
@@ -66,7 +76,7 @@ class PromptPool(nn.Module):
 
     @nn.compact
     def __call__(self, difference: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean = difference.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+        mean = of_whole_image(self, "mean", lambda: pixel_mean(difference))
         if self.mixed:  # the convolution commutes with the mean
             mean = Conv1x1(self.channels, use_bias=False, name="conv1")(mean)
         weights = jax.nn.softmax(nn.Dense(NUM_PROMPTS, name="linear_layer")(mean[:, 0, 0]), axis=-1)
@@ -99,21 +109,26 @@ class DehazeNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, visible: jax.Array, infrared: jax.Array, density: jax.Array | None = None
+        self,
+        visible: jax.Array,
+        infrared: jax.Array,
+        density: Callable[[jax.Array], jax.Array],
+        region: Region | None = None,
     ) -> dict[str, jax.Array]:
-        """Every stage by name, see `ReleasedIASSF`."""
+        """Every stage by name, see `ReleasedIASSF`; `density` makes the haze density of the visible features."""
         encoder = EncoderBlock(24, self.dtype, name="encoder")
         f_vi, f_ir = encoder(visible), encoder(infrared)
         out = {"vi_feature": f_vi, "ir_feature": f_ir, "ir_rgb": Conv1x1(3, dtype=self.dtype, name="ir_to_image")(f_ir)}
 
         pool = PromptPool(24, self.prompt_size, dtype=self.dtype, name="prompt_pool")
         prompt, out["prompt_weights_ir"] = pool(f_vi - f_ir)
-        prompt = resize_bilinear(prompt, f_ir.shape[1:3])
+        size = f_ir.shape[1:3]
+        prompt = resize_bilinear(prompt, size) if region is None else resize_into(prompt, size, region)
         prompt = nn.Conv(24, (3, 3), use_bias=False, dtype=self.dtype, name="prompt_conv3x3")(prompt)
         embedded = PromptEmbedding(2, self.dtype, name="prompt_embedding")(f_ir, prompt)
         out |= {"prompt": prompt, "ir_embedded": embedded}
 
-        out["haze_density"] = release_haze_density(f_vi) if density is None else density
+        out["haze_density"] = density(f_vi)
         share = out["haze_density"][..., None].astype(self.dtype)
         out["dehazed"] = self._body(embedded * share + f_vi * (1 - share) + f_vi)
         return out
@@ -149,36 +164,45 @@ class FusionNetwork(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, dehazed: jax.Array, ir_rgb: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, dehazed: jax.Array, ir_rgb: jax.Array, region: Region | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Returns the fused image and the prompts' weights, float32[B, 5]; H and W are multiples of 4."""
         dtype = self.dtype
         pool = PromptPool(6, self.prompt_size, mixed=True, dtype=dtype, name="prompt_pool")
         prompt, weights = pool(ir_rgb - dehazed)
-        prompt = resize_bilinear_aligned(prompt, dehazed.shape[1:3])
+        size = dehazed.shape[1:3]
+        if region is None:
+            prompt = resize_bilinear_aligned(prompt, size)
+        else:
+            prompt = resize_aligned_into(prompt, size, Region.whole(prompt), region)
         prompt = nn.Conv(6, (3, 3), use_bias=False, dtype=dtype, name="prompt_conv3x3")(prompt)
         prompt = Conv1x1(6, use_bias=False, dtype=dtype, name="prompt_conv1x1")(prompt)
 
-        def block(x: jax.Array, name: str, channels: int) -> jax.Array:
+        def resize(x: jax.Array, old: int, new: int) -> jax.Array:
+            """Brings a map from one level of the U to another."""
+            height, width = (n >> new for n in size)
+            if region is None:
+                return resize_bilinear_aligned(x, (height, width))
+            return resize_aligned_into(x, (height, width), region.at(old), region.at(new))
+
+        def block(x: jax.Array, name: str, channels: int, level: int) -> jax.Array:
             x = EncoderBlock(channels, dtype, name=name)(x)
-            level_prompt = resize_bilinear_aligned(prompt, x.shape[1:3])
+            level_prompt = resize(prompt, 0, level)
             level_prompt = Conv1x1(channels, use_bias=False, dtype=dtype, name=f"{name}_prompt")(level_prompt)
             return PromptEmbedding(1, dtype, name=f"{name}_embedding")(x, level_prompt) + x
 
         x = jnp.concatenate([dehazed, ir_rgb], axis=-1)
-        skip1 = block(x, "encoder1", 6)
-        skip2 = block(_max_pool(skip1), "encoder2", 12)
-        x = block(_max_pool(skip2), "encoder3", 24)
-        x = block(_double(x), "decoder3", 12) + Conv1x1(12, dtype=dtype, name="skip_conv2")(skip2)
-        x = block(_double(x), "decoder2", 6) + Conv1x1(6, dtype=dtype, name="skip_conv1")(skip1)
+        skip1 = block(x, "encoder1", 6, 0)
+        skip2 = block(_max_pool(skip1), "encoder2", 12, 1)
+        x = block(_max_pool(skip2), "encoder3", 24, 2)
+        x = block(resize(x, 2, 1), "decoder3", 12, 1) + Conv1x1(12, dtype=dtype, name="skip_conv2")(skip2)
+        x = block(resize(x, 1, 0), "decoder2", 6, 0) + Conv1x1(6, dtype=dtype, name="skip_conv1")(skip1)
         return Conv1x1(3, dtype=dtype, name="final_conv")(x), weights
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
     return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-
-
-def _double(x: jax.Array) -> jax.Array:
-    return resize_bilinear_aligned(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
 class ReleasedIASSF(nn.Module):
@@ -210,9 +234,25 @@ class ReleasedIASSF(nn.Module):
         """Height and width are padded inside to a multiple of this."""
         return 4
 
+    def haze_planes(self, vi_feature: jax.Array) -> tuple[jax.Array, ...]:
+        """All that the haze estimator reads of the features [B, H, W, C]: maps float32[B, H, W]."""
+        return (channel_mean(vi_feature),)
+
+    def haze_scale(self, planes: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        """What the haze estimator takes from the whole image: the mean's lowest and highest value, float32[B] each."""
+        return extremes(planes[0])
+
+    def scaled_haze_density(self, planes: tuple[jax.Array, ...], scale: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """The haze density float32[B, H, W] of maps that have the scale of the whole image."""
+        return scaled_release_haze_density(planes[0], *scale)
+
     @nn.compact
     def __call__(
-        self, visible: jax.Array, infrared: jax.Array, haze_density: jax.Array | None = None
+        self,
+        visible: jax.Array,
+        infrared: jax.Array,
+        haze_density: jax.Array | None = None,
+        region: Region | None = None,
     ) -> dict[str, jax.Array]:
         """Restores and fuses a batch of pairs.
 
@@ -221,6 +261,8 @@ class ReleasedIASSF(nn.Module):
                 numbers are the same; others are mirrored up to one and cropped.
             infrared: float[B, H, W, 1 or 3] in [-1, 1], aligned with the visible image.
             haze_density: float[B, H, W], used instead of the estimated one.
+            region: where the images lie in larger ones, if they are tiles; every number is a multiple of 32, the
+                windows of the lowest level.
 
         Returns:
             Every stage by name, in float32: `dehazed`, `fused`, `ir_rgb` (an image of the infrared features)
@@ -240,7 +282,11 @@ class ReleasedIASSF(nn.Module):
         dtype = DTYPES[self.dtype]
         dehaze = DehazeNetwork(self.depths, self.prompt_size, dtype, name="dehaze")
         fuse = FusionNetwork(self.prompt_size, dtype, name="fusion")
-        out = dehaze(visible, infrared, haze_density)
-        out["fused"], out["prompt_weights_vi"] = fuse(out["dehazed"], out["ir_rgb"])
+
+        def density(f_vi: jax.Array) -> jax.Array:
+            return estimate_haze(self, f_vi) if haze_density is None else haze_density
+
+        out = dehaze(visible, infrared, density, region)
+        out["fused"], out["prompt_weights_vi"] = fuse(out["dehazed"], out["ir_rgb"], region)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}

@@ -16,27 +16,37 @@ _LEVELS = 255
 _MIDDLE = 128.0  # values are counted from here: smaller numbers round less
 
 
-def to_levels(features: jax.Array) -> jax.Array:
-    """Channel mean of each image, stretched to its extremes and truncated to 8 bits: float[B, H, W, C] -> int32.
-
-    One unit in the last place moves a value that sits on an edge to another level, so each operation is rounded just as
-    PyTorch rounds it on a CPU: channels are added up 16 at a time, divisions are divisions (XLA would multiply by the
-    reciprocal) and nothing is contracted to a fused multiply-add. `settle` sees to that: it adds an integer that is
-    zero, which the compiler cannot know, to the bits.
-    """
+def channel_mean(features: jax.Array) -> jax.Array:
+    """Mean over the channels, float[B, H, W, C] -> float32[B, H, W], added up as PyTorch does: see `to_levels`."""
     channels = [features[..., i].astype(jnp.float32) for i in range(features.shape[-1])]
     groups = [functools.reduce(jnp.add, channels[i : i + 16]) for i in range(0, len(channels), 16)]
     total = functools.reduce(jnp.add, groups[::-1])
-    zero = jnp.isnan(total).astype(jnp.int32)
+    return _settle(total / _settle(jnp.float32(len(channels)), total), total)
 
-    def settle(x: jax.Array) -> jax.Array:
-        bits = jax.lax.bitcast_convert_type(jnp.broadcast_to(x, total.shape), jnp.int32)
-        return jax.lax.bitcast_convert_type(bits + zero, jnp.float32)
 
-    mean = settle(total / settle(jnp.float32(len(channels))))
-    low, high = (f(mean, axis=(1, 2), keepdims=True) for f in (jnp.min, jnp.max))
-    stretched = settle((mean - low) / settle(high - low + 1e-8))
-    return jnp.floor(_LEVELS * stretched).astype(jnp.int32)
+def _settle(x: jax.Array, near: jax.Array) -> jax.Array:
+    """x in the shape of `near`, rounded for good: adds to its bits an integer that is zero unless `near` is NaN."""
+    zero = jnp.isnan(near).astype(jnp.int32)
+    bits = jax.lax.bitcast_convert_type(jnp.broadcast_to(x, near.shape), jnp.int32)
+    return jax.lax.bitcast_convert_type(bits + zero, jnp.float32)
+
+
+def extremes(mean: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Lowest and highest value of each image: float32[B, H, W] -> float32[B] twice."""
+    return mean.min(axis=(1, 2)), mean.max(axis=(1, 2))
+
+
+def to_levels(mean: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Stretches a `channel_mean` from low ... high, the extremes of the whole image, to 8 bits: int32[B, H, W].
+
+    One unit in the last place moves a value that sits on an edge to another level, so each operation is rounded just as
+    PyTorch rounds it on a CPU: channels are added up 16 at a time, divisions are divisions (XLA would multiply by the
+    reciprocal) and nothing is contracted to a fused multiply-add. `_settle` sees to that: it adds an integer that is
+    zero, which the compiler cannot know, to the bits.
+    """
+    low, high = low[:, None, None], high[:, None, None]
+    stretched = _settle((mean - low) / _settle(high - low + 1e-8, mean), mean)
+    return jnp.clip(jnp.floor(_LEVELS * stretched).astype(jnp.int32), 0, _LEVELS)
 
 
 def guided_filter_levels(guide: jax.Array, image: jax.Array, epsilon: float = 1e-4) -> jax.Array:
@@ -81,6 +91,14 @@ def release_haze_density(features: jax.Array, window: int = 15, omega: float = 0
     Returns:
         float32[B, H, W], about 0 to 1: the filter may overshoot, and nothing is clipped.
     """
-    levels = to_levels(jax.lax.stop_gradient(features))
+    mean = channel_mean(features)
+    return scaled_release_haze_density(mean, *extremes(mean), window, omega)
+
+
+def scaled_release_haze_density(
+    mean: jax.Array, low: jax.Array, high: jax.Array, window: int = 15, omega: float = 0.95
+) -> jax.Array:
+    """`release_haze_density` of a `channel_mean`, with the extremes of the whole image, float32[B] each."""
+    levels = to_levels(*map(jax.lax.stop_gradient, (mean, low, high)))
     dark = local_minimum(levels.astype(jnp.float32), window).astype(jnp.int32)
     return omega / _LEVELS * guided_filter_levels(levels, dark)

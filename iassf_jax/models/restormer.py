@@ -4,12 +4,15 @@ Source: Zamir et al., "Restormer: Efficient Transformer for High-Resolution Imag
 The IASSF paper builds its encoder, PEB, TF and fusion blocks from them.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv
+from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
 NORMS = ("with_bias", "bias_free")
 
@@ -41,29 +44,42 @@ class LayerNorm(nn.Module):
         return y.astype(self.dtype)
 
 
-def channel_attention(q: jax.Array, k: jax.Array, v: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Attention between channels, over all pixels: softmax(q^ k^T * temperature) v with q^, k^ of unit length.
+class ChannelProducts(NamedTuple):
+    """Means over all pixels, float32: of products `qk` [B, heads, c, c], and of squares `qq`, `kk` [B, heads, c]."""
 
-    The lengths divide the small C x C product instead of the images, which is the same and reads them once.
+    qk: jax.Array
+    qq: jax.Array
+    kk: jax.Array
 
-    Args:
-        q, k, v: float[B, H, W, C].
-        temperature: float32[heads]; C is a multiple of heads.
 
-    Returns:
-        float[B, H, W, C], of v's dtype.
+def channel_products(q: jax.Array, k: jax.Array, heads: int) -> ChannelProducts:
+    """What the attention between channels reads of queries and keys, float[B, H, W, C]; c = C / heads."""
+    shares = pixel_shares(*q.shape[1:3])
+    if shares is not None:
+        root = jnp.sqrt(shares * shares.size)[None, :, :, None].astype(q.dtype)
+        q, k = q * root, k * root
+    q, k = (rearrange(t, "b h w (n c) -> b (h w) n c", n=heads) for t in (q, k))
+    qk = jnp.einsum("bpnc,bpnd->bncd", q, k, preferred_element_type=jnp.float32)
+    qq, kk = (jnp.square(t.astype(jnp.float32)).sum(axis=1) for t in (q, k))
+    return ChannelProducts(*(t / q.shape[1] for t in (qk, qq, kk)))
+
+
+def channel_weights(products: ChannelProducts, temperature: jax.Array) -> jax.Array:
+    """softmax(q^ k^T * temperature) with q^, k^ of unit length: float32[B, heads, c, c], each row sums to 1.
+
+    The lengths divide the small c x c product instead of the images, which is the same and reads them once.
     """
-    heads = temperature.shape[0]
-    height = q.shape[1]
-    q, k, v = (rearrange(t, "b h w (n c) -> b (h w) n c", n=heads) for t in (q, k, v))
-    logits = jnp.einsum("bpnc,bpnd->bncd", q, k, preferred_element_type=jnp.float32)
-    # rsqrt of a clamped sum: an all-zero channel gives zero and a finite gradient, where a norm gives NaN.
-    q_inverse, k_inverse = (
-        jax.lax.rsqrt(jnp.maximum(jnp.square(t.astype(jnp.float32)).sum(axis=1), 1e-24)) for t in (q, k)
-    )
-    logits = logits * q_inverse[..., :, None] * k_inverse[..., None, :] * temperature[None, :, None, None]
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    out = jnp.einsum("bncd,bpnd->bpnc", weights, v)
+    # rsqrt of a clamped mean: an all-zero channel gives zero and a finite gradient, where a norm gives NaN.
+    q_inverse, k_inverse = (jax.lax.rsqrt(jnp.maximum(t, 1e-28)) for t in (products.qq, products.kk))
+    logits = products.qk * q_inverse[..., :, None] * k_inverse[..., None, :]
+    return jax.nn.softmax(logits * temperature[None, :, None, None], axis=-1)
+
+
+def mix_channels(weights: jax.Array, v: jax.Array) -> jax.Array:
+    """Applies `channel_weights` to the values: float[B, H, W, C] -> float[B, H, W, C]."""
+    heads, height = weights.shape[1], v.shape[1]
+    v = rearrange(v, "b h w (n c) -> b (h w) n c", n=heads)
+    out = jnp.einsum("bncd,bpnd->bpnc", weights.astype(v.dtype), v)
     return rearrange(out, "b (h w) n c -> b h w (n c)", h=height)
 
 
@@ -87,7 +103,9 @@ class MDTA(nn.Module):
         temperature = self.param("temperature", nn.initializers.ones, (self.num_heads,))
         qkv = Conv1x1(3 * channels, self.use_bias, dtype=self.dtype, name="qkv")(x)
         qkv = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="qkv_dwconv")(qkv)
-        out = channel_attention(*jnp.split(qkv, 3, axis=-1), temperature)
+        q, k, v = jnp.split(qkv, 3, axis=-1)
+        products = of_whole_image(self, "products", lambda: channel_products(q, k, self.num_heads))
+        out = mix_channels(channel_weights(products, temperature), v)
         return Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")(out)
 
 
