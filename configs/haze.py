@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             "msrs_release",
             "none",
         )
-        config.data.degrade.noise_chance = 0.5  # ours
+        config.data.degrade.noise_chance = 0.3  # ours
         config.data.degrade.jpeg_chance = 0.3  # ours: most images that people have are JPEG files
         config.data.degrade.infrared_chance = 0.5  # ours
         config.train.batch_size = 6  # paper

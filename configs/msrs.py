@@ -72,8 +72,8 @@ def get_config() -> ConfigDict:
     data.haze = ConfigDict({"kinds": ("msrs_release",), "ranges": ConfigDict()})  # paper: drawn anew each epoch
     data.degrade = degrade = ConfigDict()  # ours, all off: what cameras do to the inputs, drawn for each crop
     degrade.noise_chance = 0.0  # ours: of noise on the hazy crop
-    degrade.shot_noise = (0.0, 0.005)  # ours: variance at full brightness; 0.005 is a phone's high ISO
-    degrade.read_noise = (0.0, 0.02)  # ours: standard deviation in the dark, of 0..1
+    degrade.shot_noise = (0.0, 0.001)  # ours: variance at full brightness; 0.001 is a deviation of 8 of 255
+    degrade.read_noise = (0.0, 0.01)  # ours: standard deviation in the dark, of 0..1
     degrade.jpeg_chance = 0.0  # ours: of JPEG compression of the hazy crop
     degrade.jpeg_quality = (40, 95)  # ours: OpenCV's scale
     degrade.infrared_chance = 0.0  # ours: of other levels of the infrared crop
