@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.source = "pairs"
-    data.root = "data/msrs"
+    data.root = "data/msrs"  # ours; several folders with commas between them: all of them
     data.layout = "auto"
     data.folders = ConfigDict({"visible": "", "infrared": "", "hazy": "", "depth": ""})  # ours: any folders
     data.val_fraction = 0.05  # ours: held out of train where there is no val split; test is never used to choose
@@ -70,6 +70,17 @@ def get_config() -> ConfigDict:
     data.rotations = False  # ours; the release rotates
     data.num_workers = 0  # ours: worker processes; a few where there is a GPU
     data.haze = ConfigDict({"kinds": ("msrs_release",), "ranges": ConfigDict()})  # paper: drawn anew each epoch
+    data.degrade = degrade = ConfigDict()  # ours, all off: what cameras do to the inputs, drawn for each crop
+    degrade.noise_chance = 0.0  # ours: of noise on the hazy crop
+    degrade.shot_noise = (0.0, 0.001)  # ours: variance at full brightness; 0.001 is a deviation of 8 of 255
+    degrade.read_noise = (0.0, 0.01)  # ours: standard deviation in the dark, of 0..1
+    degrade.jpeg_chance = 0.0  # ours: of JPEG compression of the hazy crop
+    degrade.jpeg_quality = (40, 95)  # ours: OpenCV's scale
+    degrade.infrared_chance = 0.0  # ours: of other levels of the infrared crop
+    degrade.infrared_gain = (0.6, 1.3)  # ours: darker and brighter cameras
+    degrade.infrared_gamma = (0.7, 1.5)  # ours
+    degrade.infrared_contrast = (0.6, 1.3)  # ours: around the crop's mean
+    degrade.infrared_offset = (-0.1, 0.1)  # ours
     data.scenes = ConfigDict({"num_train": 64, "num_val": 8, "height": 240, "width": 320, "seed": 0})  # ours
 
     config.eval = ConfigDict()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from iassf_jax.data.degrade import problems_of
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.errors import UserError
 
@@ -68,6 +69,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
         problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
+    problems += problems_of(config["data"].get("degrade", {}))
     if "depth" in kinds and config["data"]["source"] == "pairs":
         data = config["data"]
         if not data["folders"]["depth"]:

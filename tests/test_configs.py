@@ -45,6 +45,8 @@ def test_the_papers_setting():
         ("optim", {"schedule_every": "month"}, "schedule_every: use one of step, epoch"),
         ("data", {"crop": 0}, "data.crop"),
         ("data", {"num_workers": -1}, "data.num_workers"),
+        ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),
+        ("data", {"degrade": {"jpeg_quality": (90, 40)}}, "degrade.jpeg_quality is .* between 1 and 100"),
     ],
 )
 def test_what_cannot_work_is_refused(section, values, words):
@@ -52,6 +54,13 @@ def test_what_cannot_work_is_refused(section, values, words):
     config[section].update(values)
     with pytest.raises(UserError, match=words):
         check_config(config)
+
+
+def test_configs_of_older_runs_have_no_degrade():
+    config = msrs.get_config()
+    with config.unlocked():
+        del config.data.degrade
+    check_config(config)
 
 
 @pytest.mark.parametrize("kinds, words", [((), "list of names"), (("fog",), "'fog'")])

@@ -125,9 +125,10 @@ def test_crop_then_haze_is_haze_then_crop(kind, dtype):
         whole = apply_haze(full, params, depth)
         y, x = generator.integers(0, 60), generator.integers(0, 100)
         part = np.s_[y : y + generator.integers(1, 31), x : x + generator.integers(1, 33)]
-        hazy = apply_haze(full[part], params, depth[part], (int(y), int(x), 91, 133))
+        guide = full if haze.HAZE_KINDS[kind].layers else None
+        hazy = apply_haze(full[part], params, depth[part], (int(y), int(x), 91, 133), guide)
         assert np.array_equal(hazy, whole[part])
-        copied = apply_haze(full[part].copy(), params, depth[part].copy(), (int(y), int(x), 91, 133))
+        copied = apply_haze(full[part].copy(), params, depth[part].copy(), (int(y), int(x), 91, 133), guide)
         assert np.array_equal(copied, whole[part])
 
 
@@ -163,7 +164,7 @@ def test_apply_refuses():
 @pytest.mark.parametrize(
     "changes",
     [{"airlight": (0.5, 0.5)}, {"airlight": (0.5, 0.5, 1.1)}, {"beta": -0.1}, {"beta": math.nan}, {"beta": math.inf}]
-    + [{"ripple": 1.5}, {"kind": "fog"}],
+    + [{"ripple": 1.5}, {"kind": "fog"}, {"seed": -1}, {"seed": 1.5}],
 )
 def test_params_that_mean_nothing(changes):
     with pytest.raises(UserError):
@@ -234,6 +235,12 @@ def test_wrong_ranges(kind, ranges, match):
 def test_params_survive_json(kind):
     params = draw_haze(kind, rng(3))
     assert HazeParams.from_dict(json.loads(json.dumps(dataclasses.asdict(params)))) == params
+
+
+def test_params_of_older_files_have_no_seed():
+    stored = dataclasses.asdict(draw_haze("homogeneous", rng(3)))
+    del stored["seed"]
+    assert HazeParams.from_dict(stored).seed == 0
 
 
 @pytest.mark.parametrize("values", [{}, {"kind": "none"}, {"kind": "none", "airlight": [1, 1, 1], "beta": "a lot"}])

@@ -9,6 +9,7 @@ from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
 
 DATA = tiny.get_config().data.to_dict()
+HOMOGENEOUS = {"kinds": ("homogeneous",), "ranges": {}}
 
 
 def iterator(seed=0, **changes):
@@ -92,16 +93,34 @@ def test_crops_stay_aligned_and_flips_happen():
     assert len(seen) == 8  # the symmetries of a square
 
 
-def test_haze_of_a_crop_is_the_crop_of_the_haze():
+@pytest.mark.parametrize("kind", ["msrs_release", "depth_like", "depth_like_night"])
+def test_haze_of_a_crop_is_the_crop_of_the_haze(kind):
     source, _ = pipeline.make_source({**DATA, "haze": DATA["haze"]}, "train")
     raw = source[0]
-    augment = pipeline.Augment(24, {"kinds": ("msrs_release",), "ranges": {}}, False, False)
+    augment = pipeline.Augment(24, {"kinds": (kind,), "ranges": {}}, False, False)
     out = augment.random_map(raw, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     top, left = (int(rng.integers(n - 24 + 1)) for n in raw["clear"].shape[:2])
     rng.integers(1)
-    full = haze.apply_haze(raw["clear"], haze.draw_haze("msrs_release", rng))
+    full = haze.apply_haze(raw["clear"], haze.draw_haze(kind, rng))
     np.testing.assert_array_equal(out["hazy"], images.to_signed(full[top : top + 24, left : left + 24]))
+
+
+def test_degraded_inputs_leave_the_clear_image_and_are_reproducible():
+    source, _ = pipeline.make_source(DATA, "train")
+    raw = source[0]
+    settings = {"noise_chance": 1.0, "read_noise": (0.05, 0.05), "infrared_chance": 1.0, "infrared_gain": (0.5, 0.5)}
+    first, again, plain = (
+        pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}, False, False, degrade=chosen).random_map(
+            raw, np.random.default_rng(2)
+        )
+        for chosen in (settings, settings, {})
+    )
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    np.testing.assert_array_equal(first["clear"], plain["clear"])
+    assert 0.03 < np.std(first["hazy"] - plain["hazy"]) / 2 < 0.06
+    np.testing.assert_allclose(first["infrared"] + 1, (plain["infrared"] + 1) / 2, atol=2.1 / 255)
 
 
 def test_images_smaller_than_the_crop_are_mirrored():
@@ -158,6 +177,20 @@ def test_training_and_validation_scenes_differ():
     train, val = (pipeline.make_source(DATA, split)[0] for split in ("train", "val"))
     arrays = {train[i]["clear"].tobytes() for i in range(len(train))}
     assert not arrays & {val[i]["clear"].tobytes() for i in range(len(val))}
+
+
+def test_two_folders_of_different_sizes_make_batches_together(tmp_path):
+    for name, height, width, seed in (("a", 40, 56, 0), ("b", 32, 48, 1)):
+        write_scenes(tmp_path / name, 6, seed, height, width)
+    data = {**DATA, "source": "pairs", "root": f"{tmp_path / 'a'},{tmp_path / 'b'}", "haze": HOMOGENEOUS}
+    source, _ = pipeline.make_source(data, "train")
+    assert {source[i]["clear"].shape[:2] for i in range(len(source))} == {(40, 56), (32, 48)}
+    batch = take(pipeline.train_iterator(data, source, 4, 0), 1)[0]
+    assert batch["hazy"].shape == (4, 24, 24, 3)
+    val, _ = pipeline.make_source(data, "val")
+    assert not {*val.stems} & {*source.stems}
+    stems = [pipeline.whole_example(val, i, HOMOGENEOUS, 0)["stem"] for i in range(len(val))]
+    assert len(set(stems)) == len(stems) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ u = J t + A (1 - t), with the clear image J and the air light A in 0..1 and the 
 - `homogeneous`: t is the same everywhere.
 - `depth`: t = exp(-beta depth), from a depth map in metres.
 - `none`: t = 1.
+- `depth_like`, `depth_like_night`: t = exp(-beta depth) with a depth of 0..1 that is made up for each image and follows
+  its edges, and a coloured air light that varies slowly; at night it is dark, and glows around lamps (`depth_like.py`).
+  They depend on the full clear image: who hazes a part of one passes the full one as `guide`.
 
 All but the first write u itself, rounded to nearest. A network trained on `msrs_release` alone has seen neither haze
 that follows depth nor coloured air light: train and test with other kinds too.
@@ -15,12 +18,13 @@ that follows depth nor coloured air light: train and test with other kinds too.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from iassf_jax.data import images
+from iassf_jax.data.depth_like import make_layers
 from iassf_jax.data.images import Array, PathLike
 from iassf_jax.errors import UserError
 
@@ -40,9 +44,11 @@ class HazeParams:
         kind: a name from `HAZE_KINDS`.
         airlight: A of R, G and B, 0..1.
         beta: strength of the haze, >= 0. `depth`: extinction in 1/m, visibility = 3.912 / beta metres (Koschmieder,
-            2 % contrast). `homogeneous`: t = exp(-beta). `msrs_release`: see the head of this file.
+            2 % contrast). `depth_like`: t of the sky is exp(-beta). `homogeneous`: t = exp(-beta). `msrs_release`: see
+            the head of this file.
         ripple: q of `msrs_release`, 0..1.
         half_range: write 0.5 + 0.5 u rounded down, as the release does, instead of u rounded to nearest.
+        seed: of what else a kind makes up (`depth_like`), >= 0.
     """
 
     kind: str
@@ -50,6 +56,7 @@ class HazeParams:
     beta: float
     ripple: float = 0.0
     half_range: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _kind(self.kind)
@@ -57,6 +64,8 @@ class HazeParams:
         good = len(self.airlight) == 3 and all(0 <= a <= 1 for a in self.airlight)
         if not (good and 0 <= self.beta < math.inf and 0 <= self.ripple <= 1):
             raise UserError(f"{self}: needs three airlight values in 0..1, beta >= 0 and ripple in 0..1")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise UserError(f"{self}: needs a seed that is a whole number, 0 or more")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "HazeParams":
@@ -77,7 +86,8 @@ class View:
     width: int
     full_height: int
     full_width: int
-    depth: Array | None  # metres, [height, width]
+    depth: Array | None  # metres, or relative where it is made up, [height, width]
+    airlight: Array | None = None  # [height, width, 3], where it is not the same everywhere
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,14 @@ class HazeKind:
         make: drawn values by name -> parameters.
         transmission: parameters, view -> t, float64 `[height, width]` or broadcastable to it.
         needs_depth: whether it needs a depth map.
+        layers: parameters, full clear image -> its made-up depth `[H, W]` and air light `[H, W, 3]`.
     """
 
     ranges: Ranges
     make: Callable[[Mapping[str, float]], HazeParams]
     transmission: Callable[[HazeParams, View], Array]
     needs_depth: bool = False
+    layers: Callable[[HazeParams, Array], tuple[Array, Array]] | None = None
 
 
 def _tinted(values: Mapping[str, float]) -> tuple[float, float, float]:
@@ -141,6 +153,18 @@ HAZE_KINDS: Mapping[str, HazeKind] = {
         needs_depth=True,
     ),
     "none": HazeKind({}, lambda v: HazeParams("none", (1.0, 1.0, 1.0), 0.0), _constant),
+    "depth_like": HazeKind(  # from hardly any haze to a sky of t = 0.03
+        {"airlight": (0.55, 1.0), "tint": (-0.06, 0.06), "beta": (0.2, 3.5)},
+        lambda v: HazeParams("depth_like", _tinted(v), v["beta"]),
+        _from_depth,
+        layers=lambda params, clear: make_layers(clear, params.airlight, params.seed, night=False),
+    ),
+    "depth_like_night": HazeKind(  # sodium lamps to moonlight
+        {"airlight": (0.15, 0.5), "tint": (-0.06, 0.1), "beta": (0.2, 3.0)},
+        lambda v: HazeParams("depth_like_night", _tinted(v), v["beta"]),
+        _from_depth,
+        layers=lambda params, clear: make_layers(clear, params.airlight, params.seed, night=True),
+    ),
 }
 
 
@@ -168,7 +192,8 @@ def draw_haze(kind: str, rng: np.random.Generator, ranges: Ranges | None = None)
 
     Args:
         kind: a name from `HAZE_KINDS`.
-        rng: where the numbers come from: one uniform number for each range of the kind, in their order.
+        rng: where the numbers come from: one uniform number for each range of the kind, in their order, then the seed
+            where the kind makes something up.
         ranges: replaces default ranges by name -> (low, high). `airlight` (0..1), `tint` (added to R, taken from B),
             `beta` (>= 0; 1/m for `depth`), `ripple` (0..1), `t` (transmission, 0..1), as far as the kind has them.
 
@@ -179,7 +204,8 @@ def draw_haze(kind: str, rng: np.random.Generator, ranges: Ranges | None = None)
         UserError: an unknown kind or range name, or a range outside its limits.
     """
     merged = merged_ranges(kind, ranges)
-    return HAZE_KINDS[kind].make({name: float(rng.uniform(low, high)) for name, (low, high) in merged.items()})
+    params = HAZE_KINDS[kind].make({name: float(rng.uniform(low, high)) for name, (low, high) in merged.items()})
+    return replace(params, seed=int(rng.integers(2**31))) if HAZE_KINDS[kind].layers else params
 
 
 def checked_shape(clear: Array) -> tuple[int, int]:
@@ -189,7 +215,9 @@ def checked_shape(clear: Array) -> tuple[int, int]:
     return clear.shape[0], clear.shape[1]
 
 
-def _view(height: int, width: int, params: HazeParams, depth: Array | None, window: Window | None) -> View:
+def _view(
+    height: int, width: int, params: HazeParams, depth: Array | None, window: Window | None, guide: Array | None
+) -> View:
     top, left, full_height, full_width = (0, 0, height, width) if window is None else window
     if min(top, left) < 0 or top + height > full_height or left + width > full_width:
         raise UserError(f"a part of {width} x {height} is not in the window {window}: give (y0, x0, full H, full W)")
@@ -197,10 +225,19 @@ def _view(height: int, width: int, params: HazeParams, depth: Array | None, wind
         raise UserError(f"haze kind '{params.kind}' needs a depth map for every image: give one, or use another kind")
     if depth is not None and depth.shape != (height, width):
         raise UserError(f"depth map of shape {depth.shape} for an image of {(height, width)}: make the sizes equal")
-    return View(top, left, height, width, full_height, full_width, depth)
+    airlight = None
+    if make := HAZE_KINDS[params.kind].layers:
+        if guide is None:
+            raise UserError(f"haze kind '{params.kind}' follows the full clear image: give that as guide")
+        if checked_shape(guide) != (full_height, full_width):
+            raise UserError(f"guide of shape {guide.shape} for an image of {(full_height, full_width)}: correct one")
+        depth, airlight = (x[top : top + height, left : left + width] for x in make(params, guide))
+    return View(top, left, height, width, full_height, full_width, depth, airlight)
 
 
-def transmission(params: HazeParams, height: int, width: int, depth: Array | None = None) -> Array:
+def transmission(
+    params: HazeParams, height: int, width: int, depth: Array | None = None, guide: Array | None = None
+) -> Array:
     """The transmission of a full image.
 
     Args:
@@ -208,18 +245,25 @@ def transmission(params: HazeParams, height: int, width: int, depth: Array | Non
         height: of the image, in pixels.
         width: of the image, in pixels.
         depth: float metres `[height, width]`, for kinds that need it.
+        guide: the clear image, for kinds that follow it.
 
     Returns:
         float64 `[height, width]`, 0..1 (1: no haze).
 
     Raises:
-        UserError: the depth map is missing or of another size.
+        UserError: the depth map or the guide is missing or of another size.
     """
-    t = HAZE_KINDS[params.kind].transmission(params, _view(height, width, params, depth, None))
+    t = HAZE_KINDS[params.kind].transmission(params, _view(height, width, params, depth, None, guide))
     return np.broadcast_to(t, (height, width)).copy()
 
 
-def apply_haze(clear: Array, params: HazeParams, depth: Array | None = None, window: Window | None = None) -> Array:
+def apply_haze(
+    clear: Array,
+    params: HazeParams,
+    depth: Array | None = None,
+    window: Window | None = None,
+    guide: Array | None = None,
+) -> Array:
     """Puts haze on a clear image, or on a part of one: cropping before or after gives the same bits.
 
     Args:
@@ -227,24 +271,27 @@ def apply_haze(clear: Array, params: HazeParams, depth: Array | None = None, win
         params: the haze.
         depth: float metres `[h, w]` (cropped like `clear`), for kinds that need it.
         window: `(y0, x0, full_height, full_width)` if `clear` is the part of a larger image that begins there.
+        guide: that larger clear image, which the kinds `depth_like` and `depth_like_night` follow; without a window,
+            `clear` is its own.
 
     Returns:
         The hazy image, of the type and shape of `clear`.
 
     Raises:
-        UserError: wrong type, shape or window; the depth map is missing or of another size.
+        UserError: wrong type, shape or window; the depth map or the guide is missing or of another size.
 
     Source:
         I = J t + A (1 - t), the paper's scattering model; for `msrs_release` see the head of this file.
     """
     height, width = checked_shape(clear)
-    view = _view(height, width, params, depth, window)
+    view = _view(height, width, params, depth, window, clear if guide is None and window is None else guide)
     # float64 reproduces the released images bit for bit; float32 is faster where there is nothing to reproduce.
     real = np.float64 if params.half_range else np.float32
     t = HAZE_KINDS[params.kind].transmission(params, view).astype(real)
     # Rows of R, G, B, R, G, B, ...: numpy is several times slower when its innermost axis has length 3.
     t = np.repeat(np.broadcast_to(t, (t.shape[0], width)), 3, axis=1)
-    airlight = np.tile(np.asarray(params.airlight, real), width)
+    airlight = np.asarray(params.airlight, real)
+    airlight = np.tile(airlight, width) if view.airlight is None else view.airlight.reshape(height, 3 * width)
     maximum = real(np.iinfo(clear.dtype).max)
     u = clear.reshape(height, 3 * width).astype(real)
     u /= maximum

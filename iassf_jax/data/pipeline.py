@@ -19,8 +19,10 @@ import numpy as np
 from absl import flags
 
 from iassf_jax.data import images
+from iassf_jax.data.degrade import degrade
 from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
-from iassf_jax.data.layouts import SPLITS, Pair, PairList, find_pairs
+from iassf_jax.data.layouts import SPLITS, Pair, PairList
+from iassf_jax.data.roots import find_pairs_in_roots
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
 
@@ -119,12 +121,16 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
         raise UserError(f"data.source is {data['source']!r}: set it to 'pairs' or 'scenes'")
     folders = {role: path for role, path in dict(data["folders"]).items() if path} or None
     layout = "folders" if folders else data["layout"]
-    found = find_pairs(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
+    found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
     return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
 
 
 def add_haze(
-    example: Example, rng: np.random.Generator, haze: Mapping[str, Any], window: tuple[int, int, int, int] | None = None
+    example: Example,
+    rng: np.random.Generator,
+    haze: Mapping[str, Any],
+    window: tuple[int, int, int, int] | None = None,
+    guide: np.ndarray | None = None,
 ) -> np.ndarray:
     """The hazy image of an example: a stored one, or haze of a kind drawn from `haze["kinds"]`.
 
@@ -132,7 +138,7 @@ def add_haze(
         example: raw, with `clear` and perhaps `depth` and `hazy`.
         rng: of all draws.
         haze: `kinds`, names of `haze.HAZE_KINDS` or "stored"; `ranges`, overriding those of the kinds, by kind.
-        window: as in `apply_haze`, when the example is a crop.
+        window, guide: as in `apply_haze`, when the example is a crop.
     """
     kind = haze["kinds"][int(rng.integers(len(haze["kinds"])))]
     if kind == STORED:
@@ -140,27 +146,30 @@ def add_haze(
             raise UserError("data.haze.kinds has 'stored' but there are no hazy files: name a kind of haze instead")
         return example["hazy"]
     params = draw_haze(kind, rng, haze["ranges"].get(kind))
-    return apply_haze(example["clear"], params, example.get("depth"), window)
+    return apply_haze(example["clear"], params, example.get("depth"), window, guide)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
-    """Random crop, haze, flips and quarter turns: a raw example to float32 arrays in [-1, 1]."""
+    """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1]."""
 
     crop: int
     haze: Mapping[str, Any]
     horizontal_flip: bool = True
     vertical_flip: bool = True
     rotations: bool = False
+    degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop."""
         layers = {name: x for name, x in element.items() if name != "index"}
         layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
-        height, width = layers["clear"].shape[:2]
+        guide = layers["clear"]
+        height, width = guide.shape[:2]
         top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
         layers = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
-        layers["hazy"] = add_haze(layers, rng, self.haze, (top, left, height, width))
+        layers["hazy"] = add_haze(layers, rng, self.haze, (top, left, height, width), guide)
+        layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
         turns = int(rng.integers(4)) if self.rotations else 0
         out = {"index": element["index"]}
@@ -190,7 +199,8 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
     names = ("horizontal_flip", "vertical_flip", "rotations")
-    augment = Augment(data["crop"], dict(data["haze"]), **{name: data[name] for name in names})
+    settings = {name: data[name] for name in names} | {"degrade": dict(data.get("degrade", {}))}
+    augment = Augment(data["crop"], dict(data["haze"]), **settings)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))

@@ -1,0 +1,98 @@
+"""What cameras do before a network sees the images: noise and JPEG on the hazy one, other levels of the infrared one.
+
+Only the network's inputs change, never the clear image. The infrared image is input and part of the fused image's
+target at once, and is the same in both. Everything is off unless a config says otherwise.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+
+# Field of `data.degrade` -> value that leaves everything as it is, and how far it may reach.
+_CHANCES = ("noise_chance", "jpeg_chance", "infrared_chance")
+_RANGES: Mapping[str, tuple[tuple[float, float], float, float]] = {
+    "shot_noise": ((0.0, 0.0), 0, 1),
+    "read_noise": ((0.0, 0.0), 0, 1),
+    "jpeg_quality": ((100, 100), 1, 100),
+    "infrared_gain": ((1.0, 1.0), 0, 100),
+    "infrared_gamma": ((1.0, 1.0), 0.01, 100),
+    "infrared_contrast": ((1.0, 1.0), 0, 100),
+    "infrared_offset": ((0.0, 0.0), -1, 1),
+}
+
+
+def problems_of(settings: Mapping[str, Any]) -> list[str]:
+    """What cannot work in a `data.degrade` section, a sentence each; the section may be empty, as in older runs."""
+    problems = [f"data.degrade has no {name!r}" for name in settings if name not in (*_CHANCES, *_RANGES)]
+    for name in _CHANCES:
+        if not 0 <= settings.get(name, 0) <= 1:
+            problems.append(f"data.degrade.{name} is {settings[name]}: use 0 to 1")
+    for name, (default, lowest, highest) in _RANGES.items():
+        pair = settings.get(name, default)
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and lowest <= pair[0] <= pair[1] <= highest):
+            problems.append(f"data.degrade.{name} is {pair}: give (low, high) between {lowest:g} and {highest:g}")
+    return problems
+
+
+def degrade(hazy: Array, infrared: Array, rng: np.random.Generator, settings: Mapping[str, Any]) -> tuple[Array, Array]:
+    """Degrades the two inputs of the network.
+
+    Args:
+        hazy: uint8 or uint16 `[H, W, 3]`, RGB.
+        infrared: uint8 or uint16 `[H, W]` or `[H, W, C]`.
+        rng: of all draws; nothing is drawn for what is off.
+        settings: the `data.degrade` section of a config; what it lacks is off.
+
+    Returns:
+        Both, of their types and shapes.
+    """
+    if _happens("noise_chance", rng, settings):
+        hazy = add_noise(hazy, rng, *(_draw(name, rng, settings) for name in ("shot_noise", "read_noise")))
+    if _happens("jpeg_chance", rng, settings):
+        hazy = recompress(hazy, round(_draw("jpeg_quality", rng, settings)))
+    if _happens("infrared_chance", rng, settings):
+        names = ("infrared_gain", "infrared_gamma", "infrared_contrast", "infrared_offset")
+        infrared = change_levels(infrared, *(_draw(name, rng, settings) for name in names))
+    return hazy, infrared
+
+
+def _happens(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> bool:
+    chance = settings.get(name, 0)
+    return chance > 0 and rng.random() < chance
+
+
+def _draw(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> float:
+    return float(rng.uniform(*settings.get(name, _RANGES[name][0])))
+
+
+def add_noise(image: Array, rng: np.random.Generator, shot: float, read: float) -> Array:
+    """Sensor noise: normal, of variance `shot * x + read ** 2` where the image is x of 0..1."""
+    maximum = np.float32(np.iinfo(image.dtype).max)
+    x = image.astype(np.float32) / maximum
+    deviation = np.sqrt(np.float32(shot) * x + np.float32(read * read))
+    return _rounded(x + deviation * rng.standard_normal(x.shape, np.float32), maximum, image.dtype)
+
+
+def recompress(image: Array, quality: int) -> Array:
+    """To JPEG and back; 16-bit images pass through 8 bits."""
+    wide = image.dtype == np.uint16
+    eight = np.rint(image / np.float32(257)).astype(np.uint8) if wide else image
+    _, data = cv2.imencode(".jpg", eight[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    eight = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    return eight.astype(np.uint16) * np.uint16(257) if wide else np.ascontiguousarray(eight)
+
+
+def change_levels(image: Array, gain: float, gamma: float, contrast: float, offset: float) -> Array:
+    """Another camera's levels: gain * x ** gamma of 0..1, then contrast around its mean, then offset. Never inverts."""
+    maximum = np.float32(np.iinfo(image.dtype).max)
+    x = np.float32(gain) * (image.astype(np.float32) / maximum) ** np.float32(gamma)
+    mean = x.mean()
+    return _rounded(mean + np.float32(contrast) * (x - mean) + np.float32(offset), maximum, image.dtype)
+
+
+def _rounded(x: Array, maximum: float, dtype: np.dtype) -> Array:
+    return np.rint(np.clip(x, 0, 1) * maximum).astype(dtype)
