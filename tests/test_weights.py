@@ -1,7 +1,5 @@
 """The weights in the repository: they fit the network, and do what docs/weights.md says."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from iassf_jax.inference import Predictor
 from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model, full_settings
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "iassf-msrs.safetensors"
+WEIGHTS = "iassf-msrs"
 
 
 def test_they_are_of_the_papers_setting():

@@ -16,6 +16,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from iassf_jax import shipped
 from iassf_jax.checkpoints import Checkpoints, check_tree, load_config, load_weights, save_config
 from iassf_jax.convert.torch_file import read_torch, write_torch
 from iassf_jax.convert.torch_names import (
@@ -66,21 +67,21 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     """Reads weights of whatever form.
 
     Args:
-        sources: a `.pth` file of the authors (final weights or a training checkpoint), its parts, one of them or their
-            folder; a `.safetensors` file; or the folder of a training run or of converted weights.
+        sources: a name of shipped weights; a `.pth` file of the authors (final weights or a training checkpoint), its
+            parts, one of them or their folder; a `.safetensors` file; or the folder of a training run or of converted
+            weights.
 
     Raises:
         UserError: no such file, a file that is damaged or refused, or names and shapes that differ (all are listed).
     """
     paths = [Path(source) for source in sources]
+    if len(paths) == 1 and not _is_there(paths[0]):
+        paths = [shipped.weights_file(str(sources[0])) or paths[0]]
     first = paths[0]
     for path in paths:
-        try:
-            there = path.is_file() or path.is_dir()
-        except OSError:
-            there = False
-        if not there:
-            raise UserError(f"{path}: is not there: give the folder of a training run, or a .pth or .safetensors file")
+        if not _is_there(path):
+            known = f"a .pth or .safetensors file, or one of {', '.join(shipped.names())}"
+            raise UserError(f"{path}: is not there: give the folder of a training run, {known}")
     if len(paths) == 1:
         folder = first.parent if first.name.startswith(_PART) else first
         if parts := sorted(folder.glob(f"{_PART}*")):
@@ -90,6 +91,13 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     if len(paths) == 1 and first.suffix == SAFETENSORS:
         return _from_safetensors(first)
     return _from_torch_file(sorted(paths))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_dir()
+    except OSError:
+        return False
 
 
 def write_weights(weights: Weights, target: str | Path, half: bool = False) -> None:

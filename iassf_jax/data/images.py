@@ -264,13 +264,18 @@ def read_infrared(path: PathLike) -> Array:
     Source:
         Luma: ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, rounded to nearest.
     """
-    image = read_image(path)
+    return one_channel(read_image(path))
+
+
+def one_channel(image: Array) -> Array:
+    """`[H, W]` of `[H, W]`, `[H, W, 1]` or `[H, W, 3]`: the channel if all are equal, else the luma (ITU-R BT.601)."""
     if image.ndim == 2:
         return image
     first = image[..., 0]
-    if np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2]):
+    if (image == image[..., :1]).all() or image.shape[2] == 1:
         return np.ascontiguousarray(first)
-    return np.rint(image @ _LUMA_601).astype(image.dtype)
+    luma = image @ _LUMA_601
+    return (luma if image.dtype.kind == "f" else np.rint(luma)).astype(image.dtype)
 
 
 def open_npy(path: PathLike) -> Array:
