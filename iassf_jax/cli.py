@@ -1,12 +1,16 @@
 """The command line: python -m iassf_jax COMMAND, or iassf-jax COMMAND."""
 
 import argparse
+import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
+from iassf_jax import shipped
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.errors import UserError
 
@@ -29,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="iassf-jax", description="Dehaze and fuse visible and infrared images.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_fuse(commands)
 
     summary = commands.add_parser("summary", help="parameters and multiply-adds of the network and its ablations")
     summary.add_argument(
@@ -81,6 +86,94 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
     return parser
+
+
+def _add_fuse(commands: Any) -> None:
+    fuse = commands.add_parser("fuse", help="dehaze and fuse pairs of images, or videos")
+    fuse.add_argument("--visible", required=True, metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
+    fuse.add_argument("--infrared", required=True, metavar="PATH", help="its partner, partners by name, or a video")
+    fuse.add_argument(
+        "--output", required=True, metavar="PATH", help="a folder, or a file for a single pair or a video"
+    )
+    fuse.add_argument("--checkpoint", default=shipped.DEFAULT, metavar="WEIGHTS",
+                      help=f"{', '.join(shipped.names())}, a run or a file (default: {shipped.DEFAULT})")  # fmt: skip
+    fuse.add_argument("--save", default=(), type=_extras, metavar="KINDS", help="also dehazed,haze,panel (images)")
+    fuse.add_argument("--resize-infrared", action="store_true", help="bring infrared to the visible image's size")
+    fuse.add_argument("--infrared-percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                      help="stretch raw thermal data between these, e.g. 1 99")  # fmt: skip
+    fuse.add_argument(
+        "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
+    )
+    fuse.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS",
+                      help="larger images run in tiles of this side (default: 1024)")  # fmt: skip
+    fuse.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of tiles (default: 64)")
+    fuse.add_argument("--refinements", type=int, default=1, metavar="N",
+                      help="passes that measure a tiled image's statistics again (default: 1)")  # fmt: skip
+    fuse.add_argument("--smoothing", type=float, default=0.9, metavar="SHARE",
+                      help="video: share of the frames before in the statistics, 0..1 (default: 0.9)")  # fmt: skip
+    fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
+    fuse.set_defaults(run=_fuse)
+
+
+def _extras(text: str) -> tuple[str, ...]:
+    kinds = ("dehazed", "haze", "panel")
+    given = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if unknown := [name for name in given if name not in kinds]:
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}: use {','.join(kinds)}")
+    return given
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N with I from 1 to N")
+    return int(index), int(count)
+
+
+def _fuse(args: argparse.Namespace) -> int:
+    from iassf_jax.data.layouts import format_problems
+    from iassf_jax.fuse_files import Options, fuse_files
+    from iassf_jax.fuser import load
+    from iassf_jax.runtime import set_up
+    from iassf_jax.video import is_video
+
+    set_up()
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
+    if is_video(args.visible) or is_video(args.infrared):
+        return _fuse_videos(fuser, args)
+    names = [f.name for f in dataclasses.fields(Options)]
+    options = Options(**{name: getattr(args, name) for name in names})
+    with tqdm(unit="pair", disable=None) as bar:
+        made, there, problems = fuse_files(
+            fuser, args.visible, args.infrared, args.output, options, progress=_show(bar)
+        )
+    known = f" ({len(there)} were there)" if there else ""
+    print(f"{len(made)} fused images in {args.output}{known}")
+    if problems:
+        print(f"{len(problems)} left out:\n{format_problems(problems)}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _fuse_videos(fuser: Any, args: argparse.Namespace) -> int:
+    from iassf_jax.video import fuse_videos
+
+    if args.save or args.shard != (1, 1):
+        raise UserError("--save and --shard are for images: leave them out for videos")
+    with tqdm(unit="frame", disable=None) as bar:
+        count = fuse_videos(
+            fuser,
+            args.visible,
+            args.infrared,
+            args.output,
+            args.smoothing,
+            resize_infrared=args.resize_infrared,
+            infrared_percentiles=args.infrared_percentiles,
+            overwrite=args.overwrite,
+            progress=_show(bar),
+        )
+    print(f"{count} frames in {args.output}")
+    return 0
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:

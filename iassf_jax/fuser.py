@@ -1,11 +1,14 @@
 """Dehazing and fusing pairs of images in memory: `iassf_jax.load(...)` gives a `Fuser`."""
 
 import dataclasses
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import jax
 import numpy as np
 
 from iassf_jax import shipped
@@ -56,7 +59,22 @@ def load(
         UserError: no such weights, damaged ones, or tiles that cannot be.
     """
     use_compilation_cache()
-    return Fuser(read_weights([weights]), Tiling(max_tile, overlap, refinements))
+    tiling = Tiling(max_tile, overlap, refinements)
+    found = read_weights([weights])
+    about = {"name": str(weights), "sha256": _fingerprint(weights, found.params)}
+    return Fuser(dataclasses.replace(found, source={**found.source, **about}), tiling)
+
+
+def _fingerprint(weights: str | Path, params: Any) -> str:
+    """SHA-256 of the file of weights, or of the parameters where they are a folder."""
+    path = shipped.weights_file(str(weights)) or Path(weights)
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+    else:
+        for name, x in jax.tree_util.tree_leaves_with_path(params):
+            digest.update(jax.tree_util.keystr(name).encode() + np.asarray(x).tobytes())
+    return digest.hexdigest()
 
 
 class Fuser:
@@ -189,9 +207,9 @@ def stretch(infrared: np.ndarray, percentiles: Percentiles) -> np.ndarray:
 
 def _warn_if_raw(infrared: np.ndarray) -> None:
     """Raw counts fill a small part of 16 bits, and would be taken for a nearly black image."""
-    if infrared.dtype == np.uint16 and (high := int(infrared.max())) < 2**14:
-        message = f"the 16-bit infrared image reaches {high} of 65535: if it is raw thermal data, stretch it between"
-        warnings.warn(f"{message} percentiles (infrared_percentiles, --infrared-percentiles 1 99)", stacklevel=4)
+    if infrared.dtype == np.uint16 and infrared.max() < 2**14:
+        hint = "if it is raw thermal data, stretch it (infrared_percentiles, --infrared-percentiles 1 99)"
+        warnings.warn(f"a 16-bit infrared image uses less than a quarter of its range: {hint}", stacklevel=2)
 
 
 def _result(out: Mapping[str, np.ndarray]) -> Result:

@@ -11,26 +11,29 @@ COLUMNS = ("hazy", "infrared", "haze density", "dehazed", "fused", "clear")
 _HEADER = 22
 
 
-def sample_grid(examples: Sequence[Mapping[str, np.ndarray]], height: int = 240) -> np.ndarray:
+def sample_grid(
+    examples: Sequence[Mapping[str, np.ndarray]], height: int = 240, columns: Sequence[str] = COLUMNS
+) -> np.ndarray:
     """One row an example: hazy, infrared, haze density, dehazed, fused, clear.
 
     Args:
         examples: each with `hazy`, `dehazed`, `fused`, `clear` uint8|uint16[H, W, 3], `infrared` uint8|uint16[H, W],
             and `haze_density` float[H, W] in [0, 1] where the network estimates it (else a grey tile).
         height: of a tile in pixels; widths follow each example's shape, columns the widest.
+        columns: of `COLUMNS`, those that are shown.
 
     Returns:
         uint8[rows, columns, 3], RGB.
     """
-    tiles = [[_tile(example, name, height) for name in COLUMNS] for example in examples]
+    tiles = [[_tile(example, name, height) for name in columns] for example in examples]
     tile_width = max(tile.shape[1] for row in tiles for tile in row)
     pads = [[((0, 0), (0, tile_width - tile.shape[1]), (0, 0)) for tile in row] for row in tiles]
     rows = [
         np.concatenate([np.pad(t, p, constant_values=255) for t, p in zip(row, of_row, strict=True)], axis=1)
         for row, of_row in zip(tiles, pads, strict=True)
     ]
-    header = np.full((_HEADER, tile_width * len(COLUMNS), 3), 255, np.uint8)
-    for i, name in enumerate(COLUMNS):
+    header = np.full((_HEADER, tile_width * len(columns), 3), 255, np.uint8)
+    for i, name in enumerate(columns):
         _write(header, name, (i * tile_width + 6, _HEADER - 6))
     return np.concatenate([header, *rows])
 

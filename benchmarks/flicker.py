@@ -1,0 +1,61 @@
+"""Flicker of a fused video with and without smoothed statistics: python -m benchmarks.flicker
+
+A generated scene with haze, a fixed camera with noise, and a bright hot object that crosses it. What lies outside the
+object's path should not change; flicker is the mean change of its 16x16 block means from frame to frame, in levels.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from iassf_jax import shipped
+from iassf_jax.data.haze import HazeParams, apply_haze
+from iassf_jax.data.scenes import SceneSource
+from iassf_jax.fuser import Fuser, load
+from iassf_jax.video import SteadyFuser
+
+
+def moving_scene(frames: int, height: int, width: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames of a scene: visible uint8[H, W, 3] with haze and noise, infrared uint8[H, W]; the object crosses below."""
+    scene = SceneSource(1, seed, height, width)[0]
+    hazy = apply_haze(scene.visible, HazeParams("homogeneous", (0.8, 0.8, 0.8), 0.7))
+    rng = np.random.default_rng(seed)
+    size = height // 3
+    for i in range(frames):
+        visible, infrared = hazy.astype(np.float32), scene.infrared.astype(np.float32)
+        left = round((i + 0.5) / frames * (width + size)) - size
+        area = slice(height - size, height), slice(max(0, left), max(0, left + size))
+        visible[area], infrared[area] = 250, 255
+        noisy = (x + rng.normal(0, 3, x.shape) for x in (visible, infrared))
+        yield tuple(np.clip(np.rint(x), 0, 255).astype(np.uint8) for x in noisy)
+
+
+def flicker(fuser: Fuser, smoothing: float, frames: int, height: int, width: int) -> float:
+    """Mean change of the block means above the object's path, in levels of 255 a frame."""
+    steady = SteadyFuser(fuser, smoothing)
+    still = height * 2 // 3 // 16 * 16
+    blocks = []
+    for visible, infrared in moving_scene(frames, height, width):
+        fused = steady(visible, infrared)["fused"][:still].astype(np.float64)
+        blocks.append(fused.reshape(still // 16, 16, width // 16, 16, 3).mean(axis=(1, 3)))
+    return float(np.abs(np.diff(blocks, axis=0)).mean())
+
+
+def main() -> None:
+    """Prints a line for each smoothing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default=shipped.DEFAULT)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("HEIGHT", "WIDTH"))
+    args = parser.parse_args()
+    fuser = load(args.checkpoint)
+    for smoothing in (0.0, 0.5, 0.9, 0.95):
+        print(
+            f"smoothing {smoothing:4}: {flicker(fuser, smoothing, args.frames, *args.size):.3f} levels a frame",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
