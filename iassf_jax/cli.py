@@ -85,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--seed", type=int, default=0)
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
+
+    demo = commands.add_parser("demo", help="a web page on this machine: choose a pair, see it dehazed and fused")
+    demo.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    demo.add_argument("--port", type=int, default=7860, help="default: 7860")
+    demo.add_argument("--checkpoint", metavar="NAME", help="shipped weights, a file of weights, or a run's folder")
+    demo.add_argument("--max-pixels", type=int, default=4_000_000, metavar="N", help="largest image (default: 4000000)")
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -283,3 +290,9 @@ def _scenes(args: argparse.Namespace) -> None:
 
     stems = write_scenes(args.output, args.count, args.seed, *args.size)
     print(f"{len(stems)} scenes in {args.output}")
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from iassf_jax import demo
+
+    demo.run(args.host, args.port, args.checkpoint, args.max_pixels)

@@ -1,0 +1,255 @@
+"""The web page's work, without the page: limits, messages, files, examples. Needs no Gradio."""
+
+import socket
+import sys
+import time
+import types
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iassf_jax import demo, demo_session, fuser
+from iassf_jax.cli import main
+from iassf_jax.data import images
+from iassf_jax.demo_session import CompileClock, Options, Session
+from iassf_jax.errors import UserError
+
+
+class Network:
+    """Stands for a Fuser: dehazed is the visible image mirrored, fused the infrared one in three channels."""
+
+    def __init__(self, density=True):
+        self.density, self.seen = density, []
+
+    def __call__(self, visible, infrared):
+        self.seen.append((visible, infrared))
+        grey = images.to_8_bits(np.rint(65535 * images.to_float(infrared)).astype(np.uint16))
+        density = np.linspace(0, 1, grey.size, dtype=np.float32).reshape(grey.shape) if self.density else None
+        weights = {"vi": np.float32([0.25, 0.75]), "ir": np.float32([0.5, 0.5])} if self.density else {}
+        return fuser.Result(np.repeat(grey[..., None], 3, 2), images.to_8_bits(visible)[:, ::-1], density, weights)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    network = Network()
+    monkeypatch.setattr(fuser, "load", lambda weights: network)
+    return network
+
+
+@pytest.fixture
+def session(network, tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    return Session(folder, max_pixels=10_000)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = tmp_path / "visible.png", tmp_path / "infrared.png"
+    images.write_image(paths[0], rng.integers(0, 256, (40, 56, 3), np.uint8))
+    images.write_image(paths[1], rng.integers(0, 256, (40, 56), np.uint8))
+    return tuple(map(str, paths))
+
+
+def test_a_pair_becomes_files_and_a_line(session, pair):
+    job = session.run(*pair)
+    visible, infrared = images.read_image(pair[0]), images.read_image(pair[1])
+    assert (images.read_image(job.hazy) == visible).all() and (images.read_image(job.infrared) == infrared).all()
+    assert (images.read_image(job.dehazed) == visible[:, ::-1]).all()
+    assert (images.read_image(job.fused) == infrared[..., None]).all()
+    density = images.read_image(job.density)
+    assert density.dtype == np.uint8 and density.shape == (40, 56) and (density[0, 0], density[-1, -1]) == (0, 255)
+    assert images.read_image(job.density_map).shape == (40, 56, 3)
+    assert job.message.endswith("s for 56 x 40 pixels") and job.notes == ()
+
+
+def test_a_network_without_density_or_prompts(network, session, pair):
+    network.density = False
+    job = session.run(*pair)
+    assert job.density is None and job.density_map is None and job.fused.exists()
+    assert "no learned prompts" in demo_session.prompt_weights_html(job.prompt_weights)
+
+
+def test_options_reach_the_network(network, session, pair, tmp_path):
+    raw = tmp_path / "raw.png"
+    images.write_image(raw, np.linspace(2000, 3000, 20 * 28).reshape(20, 28).astype(np.uint16))
+    job = session.run(pair[0], str(raw), Options(stretch=True, low=0, high=100, resize_infrared=True))
+    _, infrared = network.seen[-1]
+    assert infrared.shape == (40, 56) and infrared.min() == 0 and infrared.max() == 1
+    shown = images.read_image(job.infrared)
+    assert shown.min() == 0 and shown.max() == 255 and job.notes == ()
+
+
+def test_raw_thermal_data_gets_a_note(session, pair, tmp_path):
+    raw = tmp_path / "raw.png"
+    images.write_image(raw, np.full((40, 56), 3000, np.uint16))
+    (note,) = session.run(pair[0], str(raw)).notes
+    assert "raw thermal data" in note and "--" not in note
+
+
+def write_text(path):
+    path.write_text("no image")
+
+
+def write_truncated(path):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
+    path.write_bytes(cv2.imencode(".png", noise)[1].tobytes()[:800])
+
+
+def write_large(path):
+    images.write_image(path, np.zeros((101, 100), np.uint8))
+
+
+def write_other_size(path):
+    images.write_image(path, np.zeros((30, 56), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "write, words",
+    [
+        (write_text, "is not a PNG"),
+        (write_truncated, "truncated"),
+        (write_large, "100 x 101 are more than the 10,000 pixels"),
+        (write_other_size, "infrared is 56 x 30, visible 56 x 40"),
+    ],
+)
+def test_bad_files_are_told_in_one_line(session, pair, tmp_path, write, words):
+    bad = tmp_path / "secret" / "bad.png"
+    bad.parent.mkdir()
+    write(bad)
+    with pytest.raises(UserError) as error:
+        session.run(pair[0], str(bad))
+    message = str(error.value)
+    assert words in message and "\n" not in message and "secret" not in message and "_infrared" not in message
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (Options(stretch=True, low=None), "fill in both"),
+        (Options(stretch=True, low=50, high=2), "50, 2"),
+        (Options(weights="/etc/passwd"), "not offered"),
+    ],
+)
+def test_bad_options_are_told(session, pair, options, words):
+    with pytest.raises(UserError, match=words):
+        session.run(*pair, options)
+
+
+def test_a_pair_has_two(session, pair):
+    for some in ((None, None), (pair[0], None), (None, pair[1])):
+        with pytest.raises(UserError, match="two images are needed"):
+            session.run(*some)
+
+
+def test_a_preview_shows_what_is_there_and_checks_it(session, pair, tmp_path):
+    sixteen = tmp_path / "sixteen.tif"
+    images.write_image(sixteen, np.full((40, 56), 0x8080, np.uint16))
+    assert session.preview(None, None) == (None, None)
+    hazy, infrared = session.preview(pair[0], str(sixteen))
+    assert hazy.suffix == infrared.suffix == ".png" and (images.read_image(infrared) == 0x80).all()
+    write_large(tmp_path / "large.png")
+    with pytest.raises(UserError, match="more than"):
+        session.preview(str(tmp_path / "large.png"), None)
+
+
+def test_old_results_are_removed(session, pair):
+    jobs = [session.run(*pair) for _ in range(demo_session.KEPT_JOBS + 2)]
+    assert [job.fused.exists() for job in jobs] == [False] * 2 + [True] * demo_session.KEPT_JOBS
+
+
+def test_weights_come_with_what_they_know(session, network, tmp_path):
+    assert session.choices() == ["iassf-msrs"] and "msrs_release" in session.haze_line("iassf-msrs")
+    own = Session(tmp_path, "runs/mine")
+    assert own.choices() == ["runs/mine", "iassf-msrs"] and "without a card" in own.haze_line("runs/mine")
+
+
+def test_examples_are_hazed_scenes(tmp_path):
+    first, again = demo_session.make_examples(tmp_path / "a"), demo_session.make_examples(tmp_path / "b")
+    assert len({example.caption for example in first}) == len(first) == 4
+    for one, other in zip(first, again, strict=True):
+        visible, infrared = images.read_visible(one.visible), images.read_infrared(one.infrared)
+        assert visible.shape[:2] == infrared.shape == demo_session.EXAMPLE_SIZE
+        assert one.visible.read_bytes() == other.visible.read_bytes()
+
+
+def test_what_files_are_called_is_text():
+    status = demo_session.status_html("<img src=x onerror=alert(1)>.png: bad", error=True)
+    assert "<img" not in status and "&lt;img" in status and 'role="alert"' in status
+
+
+def test_prompt_weights_are_a_table():
+    table = demo_session.prompt_weights_html({"ir": np.float32([0.5, 0.5]), "vi": np.float32([0.25, 0.75])})
+    assert table.index("visible") < table.index("infrared") and table.count("<tr>") == 3
+    assert "0.75" in table and "--share:1.000" in table and "--share:0.333" in table
+
+
+def test_compiling_is_told_apart():
+    seconds = {}
+    x = jnp.ones(7)
+    compiled = jax.jit(lambda x: jnp.sin(x) @ x)
+    for turn in ("first", "second"):
+        start = time.perf_counter()
+        with CompileClock() as clock:
+            compiled(x).block_until_ready()
+        seconds[turn] = clock.seconds
+        assert clock.seconds <= time.perf_counter() - start
+    assert seconds["first"] > 0 and seconds["second"] == 0
+    assert demo_session.time_taken((40, 56, 3), 5.0, 3.0).startswith("2.0 s for 56 x 40 pixels, after 3.0 s of comp")
+
+
+@pytest.fixture
+def gradio(monkeypatch):
+    """An empty module in Gradio's place; the environment is as before afterwards."""
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setitem(sys.modules, "gradio", types.ModuleType("gradio"))
+
+
+def leave_with(*argv):
+    with pytest.raises(SystemExit) as leave:
+        main(["demo", *map(str, argv)])
+    return leave.value.code
+
+
+def test_without_gradio_the_extra_is_named(gradio, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    code = leave_with()
+    assert "iassf-jax[demo]" in code and "\n" not in code
+
+
+def test_a_port_in_use_is_told(gradio):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code = leave_with("--port", port)
+    assert str(port) in code and "in use" in code and "\n" not in code
+
+
+@pytest.mark.parametrize("argv", [("--port", 0), ("--port", 70000), ("--host", "192.0.2.1"), ("--host", "no-name")])
+def test_a_bad_address_is_told(gradio, argv, monkeypatch):
+    def resolve(host, *args, resolve=socket.getaddrinfo, **kwargs):
+        if host == "no-name":  # without asking the network
+            raise socket.gaierror
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    code = leave_with(*argv)
+    assert code.startswith("error: ") and argv[0] in code and "\n" not in code
+
+
+def test_bad_weights_and_limits_are_told(tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        Session(tmp_path, "nowhere")
+    with pytest.raises(UserError, match="max-pixels"):
+        Session(tmp_path, max_pixels=0)
+
+
+def test_defaults_are_the_same_everywhere():
+    from iassf_jax.cli import _parser
+
+    args = _parser().parse_args(["demo"])
+    assert (args.host, args.port, args.max_pixels) == (demo.HOST, demo.PORT, demo_session.MAX_PIXELS)
