@@ -77,7 +77,7 @@ class Predictor:
     def with_statistics(
         self, visible: np.ndarray, infrared: np.ndarray, known: Any = None, record: bool = False
     ) -> tuple[dict[str, np.ndarray], Any]:
-        """As a call, with `known` global statistics instead of the batch's own; gives the latter back if `record`."""
+        """As a call on one pair, with `known` global statistics instead of its own; gives those back if `record`."""
         if self.tiling and not self.tiling.fits(*visible.shape[1:3]):
             return self._tiled(visible, infrared, known)
         height, width = visible.shape[1:3]
@@ -107,4 +107,4 @@ class Predictor:
             results.append({name: x[:height, :width] if x.ndim > 1 else x for name, x in out.items()})
             statistics.append(own)
         batch = {name: np.stack([result[name] for result in results]) for name in results[0]}
-        return batch, jax.tree.map(lambda *x: jnp.concatenate(x), *statistics)
+        return batch, statistics[0] if len(statistics) == 1 else None

@@ -116,8 +116,8 @@ class DehazeNetwork(nn.Module):
         region: Region | None = None,
     ) -> dict[str, jax.Array]:
         """Every stage by name, see `ReleasedIASSF`; `density` makes the haze density of the visible features."""
-        encoder = EncoderBlock(24, self.dtype, name="encoder")
-        f_vi, f_ir = encoder(visible), encoder(infrared)
+        both = EncoderBlock(24, self.dtype, name="encoder")(jnp.concatenate([visible, infrared]))
+        f_vi, f_ir = jnp.split(both, 2)
         out = {"vi_feature": f_vi, "ir_feature": f_ir, "ir_rgb": Conv1x1(3, dtype=self.dtype, name="ir_to_image")(f_ir)}
 
         pool = PromptPool(24, self.prompt_size, dtype=self.dtype, name="prompt_pool")

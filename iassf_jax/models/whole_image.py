@@ -122,7 +122,7 @@ def resize_into(x: jax.Array, size: tuple[int, int], region: Region) -> jax.Arra
     """The `region` of x's bilinear resize to the whole size: `layers.resize_bilinear`, cut out, half-pixel centres."""
     positions = []
     for axis, (start, whole) in zip((1, 2), region.axes(), strict=True):
-        i = jnp.arange(size[axis - 1], dtype=jnp.float32) + start
+        i = jnp.arange(size[axis - 1], dtype=jnp.float32) + jnp.asarray(start, jnp.float32)
         positions.append((i + 0.5) * (x.shape[axis] / jnp.asarray(whole, jnp.float32)) - 0.5)
     return _read(x, positions)
 
@@ -134,6 +134,7 @@ def resize_aligned_into(x: jax.Array, size: tuple[int, int], old: Region, new: R
     """
     positions = []
     for n, (start, whole), (old_start, old_whole) in zip(size, new.axes(), old.axes(), strict=True):
-        scale = (jnp.asarray(old_whole, jnp.float32) - 1) / jnp.maximum(jnp.asarray(whole, jnp.float32) - 1, 1)
+        start, whole, old_start, old_whole = (jnp.asarray(x, jnp.float32) for x in (start, whole, old_start, old_whole))
+        scale = (old_whole - 1) / jnp.maximum(whole - 1, 1)
         positions.append((jnp.arange(n, dtype=jnp.float32) + start) * scale - old_start)
     return _read(x, positions)
