@@ -1,0 +1,198 @@
+"""`iassf-jax fuse` on files: what is made where, what is passed over, and what bad input gives."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from iassf_jax.cli import main
+from iassf_jax.convert.formats import Weights, write_weights
+from iassf_jax.data import images
+from iassf_jax.models import build_model, full_settings
+
+STEMS = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    settings = full_settings(dict(tiny.get_config().model))
+    params = jax.jit(build_model(settings).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1)))
+    write_weights(Weights(settings, params), path)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    rng = np.random.default_rng(0)
+    for stem in STEMS:
+        images.write_image(tmp_path / "vi" / f"{stem}.png", rng.integers(0, 255, (20, 30, 3), np.uint8))
+        images.write_image(tmp_path / "ir" / f"{stem}.png", rng.integers(0, 255, (20, 30), np.uint8))
+    return tmp_path
+
+
+@pytest.fixture
+def fuse(folders, weights, capsys, monkeypatch):
+    """Runs the command in the folder of the pairs; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(folders)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets it
+
+    def run(visible="vi", infrared="ir", output="out", *more):
+        command = ["fuse", "--visible", visible, "--infrared", infrared, "--output", output, "--checkpoint", weights]
+        with pytest.raises(SystemExit) as leave:
+            main([str(word) for word in (*command, *more)])
+        output = capsys.readouterr()
+        code = leave.value.code
+        return (1, output.out, code) if isinstance(code, str) else (code, output.out, output.err)
+
+    return run
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_folders_with_everything_saved(fuse, folders, weights):
+    code, out, _ = fuse("vi", "ir", "out", "--save", "dehazed,haze,panel")
+    assert code == 0 and out.startswith("3 fused images in out")
+    kinds = ("", "dehazed/", "haze/", "panel/")
+    assert files(folders / "out") == sorted(
+        [f"{kind}{stem}.png" for kind in kinds for stem in STEMS] + ["manifest.json"]
+    )
+    assert images.read_image(folders / "out/a.png").shape == (20, 30, 3)
+    assert images.read_image(folders / "out/haze/a.png").shape == (20, 30)
+    manifest = json.loads((folders / "out/manifest.json").read_text())
+    assert set(manifest["items"]) == set(STEMS) and manifest["failures"] == []
+    assert manifest["weights"]["name"] == str(weights) and len(manifest["weights"]["sha256"]) == 64
+    assert manifest["settings"]["tiling"]["max_tile"] == 1024 and manifest["iassf_jax"] and manifest["jax"]
+
+
+def test_one_pair_to_a_file_or_into_a_folder(fuse, folders):
+    assert fuse("vi/a.png", "ir/b.png", "one.jpg", "--save", "dehazed")[0] == 0
+    assert {"one.jpg", "one_dehazed.png", "one_manifest.json"} <= set(files(folders))
+    assert fuse("vi/a.png", "ir/b.png", "some/where")[0] == 0
+    assert files(folders / "some") == ["where/a.png", "where/manifest.json"]
+
+
+def test_globs(fuse, folders):
+    assert fuse("vi/[ab].png", "i?/*.png", "out")[1].startswith("2 fused") is True
+    assert {"a.png", "b.png"} < set(files(folders / "out"))
+
+
+def test_what_is_done_is_passed_over(fuse, folders):
+    fuse()
+    (folders / "out/b.png").unlink()
+    before = (folders / "out/a.png").stat().st_mtime_ns
+    assert fuse()[1] == "1 fused images in out (2 were there)\n"
+    assert (folders / "out/a.png").stat().st_mtime_ns == before
+    assert fuse("vi", "ir", "out", "--save", "dehazed")[1].startswith("3 fused")
+    assert fuse("vi", "ir", "out", "--overwrite")[1].startswith("3 fused images in out\n")
+    assert set(json.loads((folders / "out/manifest.json").read_text())["items"]) == set(STEMS)
+
+
+def test_results_of_other_settings_are_not_mixed(fuse, folders):
+    fuse()
+    code, _, error = fuse("vi", "ir", "out", "--max-tile", "512")
+    assert code == 1 and "other tiling" in error and "--overwrite" in error
+    assert fuse("vi", "ir", "out", "--max-tile", "512", "--overwrite")[0] == 0
+    (folders / "out/manifest.json").write_text("{")
+    assert "other" in fuse()[2]
+    (folders / "out/manifest.json").unlink()
+    assert "is there already" in fuse()[2]
+
+
+def test_shards_share_the_work(fuse, folders):
+    assert fuse("vi", "ir", "out", "--shard", "2/2")[1].startswith("1 fused")
+    assert files(folders / "out") == ["b.png", "manifest-2-of-2.json"]
+    assert fuse("vi", "ir", "out", "--shard", "1/2")[1].startswith("2 fused")
+    assert {f"{stem}.png" for stem in STEMS} < set(files(folders / "out"))
+
+
+def test_bad_files_are_told_at_the_end_and_the_rest_is_done(fuse, folders):
+    (folders / "vi/b.png").write_bytes((folders / "vi/b.png").read_bytes()[:200])
+    (folders / "vi/text.png").write_text("hello")
+    shutil.copy(folders / "ir/a.png", folders / "ir/text.png")
+    (folders / "vi/empty.png").write_bytes(b"")
+    shutil.copy(folders / "ir/a.png", folders / "ir/empty.png")
+    shutil.copy(folders / "ir/a.png", folders / "ir/alone.png")
+    images.write_image(folders / "ir/c.png", np.zeros((9, 9), np.uint8))
+    code, out, errors = fuse()
+    assert code == 1 and out.startswith("1 fused images") and errors.startswith("5 left out:\n")
+    lines = errors.splitlines()[1:]
+    for stem, words in {
+        "b.png": "truncated",
+        "text.png": "",
+        "empty.png": "",
+        "alone.png": "no visible partner",
+    }.items():
+        assert any(f"/{stem}: " in line and words in line for line in lines), (stem, lines)
+    assert any("infrared is 9 x 9" in line and "--resize-infrared" in line for line in lines)
+    assert len(json.loads((folders / "out/manifest.json").read_text())["failures"]) == 5
+    assert "Traceback" not in errors
+    assert fuse("vi", "ir", "out2", "--resize-infrared")[1].startswith("2 fused")
+
+
+@pytest.mark.filterwarnings("always")
+def test_sixteen_bit_thermal_gives_a_hint_and_percentiles_help(fuse, folders):
+    for stem in STEMS:
+        x = (8000 + np.arange(600).reshape(20, 30)).astype(np.uint16)
+        images.write_image(folders / "ir" / f"{stem}.png", x)
+    assert "note: a 16-bit infrared image" in fuse()[2]
+    assert fuse("vi", "ir", "out2", "--infrared-percentiles", "1", "99")[2].count("note") == 0
+    assert "give 0 <= low" in fuse("vi", "ir", "out3", "--infrared-percentiles", "99", "1")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("nowhere", "ir", "out"), "nowhere: is not there"),
+        (("vi/*.tif", "ir", "out"), "matches no image"),
+        (("vi", "ir", "out.png"), "several pairs need a folder"),
+        (("vi", "ir", "vi"), "would be overwritten"),
+        (("vi/a.png", "ir/a.png", "ir/a.png"), "would be overwritten"),
+        (("vi/a.png", "ir", "out", "--checkpoint", "nonsense"), "nonsense: is not there"),
+        (("vi", "ir", "out", "--overlap", "900"), "overlap"),
+        (("vi/a.png", "b.mp4", "out.mp4"), "b.mp4: is not there"),
+        (("vi/a.png", "ir/a.png", "out.xyz/a.gif/../../vi/a.png/x"), "cannot be written"),
+    ],
+)
+def test_errors_are_one_line(fuse, arguments, words):
+    code, _, error = fuse(*arguments)
+    assert code == 1 and words in error and "\n" not in error.strip()
+
+
+def test_folders_without_partners(fuse, folders):
+    os.rename(folders / "ir", folders / "old")
+    for stem in STEMS:
+        images.write_image(folders / "ir" / f"{stem}_ir.png", np.zeros((20, 30), np.uint8))
+    assert "no image has a partner" in fuse()[2]
+
+
+@pytest.mark.parametrize("option", [("--shard", "3/2"), ("--shard", "x"), ("--save", "everything")])
+def test_malformed_options_are_explained(fuse, option):
+    code, _, errors = fuse("vi", "ir", "out", *option)
+    assert code == 2 and option[0] in errors
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_half_file(folders, weights):
+    """A file size limit of 700 bytes: no image fits, one line each says so."""
+    command = f"ulimit -f 1; exec {sys.executable} -m iassf_jax fuse --visible vi --infrared ir --output out"
+    run = subprocess.run(
+        ["bash", "-c", f"{command} --checkpoint {weights}"],
+        cwd=folders, capture_output=True, text=True,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": "off", "JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )  # fmt: skip
+    assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr
+    written = [name for name in files(folders / "out") if name.endswith(".png")]
+    assert not [name for name in written if cv2.imread(str(folders / "out" / name)) is None]
+    assert not [name for name in files(folders / "out") if name.endswith(".tmp")]

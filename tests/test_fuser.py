@@ -1,0 +1,168 @@
+"""`iassf_jax.load` and `Fuser`: what goes in, what comes out, and what is refused in one line."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import iassf_jax
+import tiny
+from iassf_jax import shipped
+from iassf_jax.convert.formats import Weights
+from iassf_jax.errors import UserError
+from iassf_jax.fuser import Fuser, prepare_pair, stretch
+from iassf_jax.models import build_model, full_settings
+
+
+@pytest.fixture(scope="module")
+def fuser():
+    settings = full_settings(dict(tiny.get_config().model))
+    model = build_model(settings)
+    return Fuser(
+        Weights(settings, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1))))
+    )
+
+
+def pair(height=20, width=30, dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    if dtype == np.float32:
+        return rng.random((height, width, 3), np.float32), rng.random((height, width), np.float32)
+    top = np.iinfo(dtype).max
+    return rng.integers(0, top, (height, width, 3), dtype), rng.integers(0, top, (height, width), dtype)
+
+
+def same(a, b, limit=1):
+    return all(np.abs(x.astype(int) - y).max() <= limit for x, y in ((a.fused, b.fused), (a.dehazed, b.dehazed)))
+
+
+@pytest.mark.parametrize("size", [(20, 30), (1, 1), (3, 70), (33, 2)])
+def test_any_size_gives_that_size(fuser, size):
+    result = fuser(*pair(*size))
+    assert result.fused.shape == result.dehazed.shape == (*size, 3)
+    assert result.fused.dtype == result.dehazed.dtype == np.uint8
+    assert result.haze_density.shape == size and result.haze_density.dtype == np.float32
+    assert 0 <= result.haze_density.min() and result.haze_density.max() <= 1
+    assert result.prompt_weights["ir"].shape == (5,) and result.prompt_weights["vi"].sum() == pytest.approx(1)
+
+
+def test_types_and_channels_of_one_image_agree(fuser):
+    visible, infrared = pair()
+    base = fuser(visible, infrared)
+    for v in (visible.astype(np.uint16) * 257, visible / np.float32(255), visible / 255.0):
+        for i in (infrared, infrared[..., None], np.repeat(infrared[..., None], 3, axis=2), infrared / 255.0):
+            assert same(base, fuser(v, i))
+    grey = np.repeat(infrared[..., None], 3, axis=2)
+    assert same(fuser(infrared, infrared), fuser(grey, infrared), 0)
+    assert same(fuser(infrared[..., None], infrared), fuser(grey, infrared), 0)
+
+
+def test_coloured_infrared_becomes_its_luma():
+    colour = np.zeros((2, 2, 3), np.uint8)
+    colour[..., 1] = 100
+    assert (prepare_pair(np.zeros((2, 2, 3), np.uint8), colour)[1] == 59).all()
+
+
+def test_lists_and_batches_are_many_single_pairs(fuser):
+    pairs = [pair(seed=1), pair(seed=2), pair(9, 40, seed=3)]
+    alone = [fuser(*p) for p in pairs]
+    listed = fuser(*map(list, zip(*pairs, strict=True)))
+    assert isinstance(listed, list) and all(same(a, b, 0) for a, b in zip(alone, listed, strict=True))
+    batch = fuser(np.stack([pairs[0][0], pairs[1][0]]), np.stack([pairs[0][1], pairs[1][1]]))
+    assert batch.fused.shape == (2, 20, 30, 3) and batch.prompt_weights["ir"].shape == (2, 5)
+    for i in range(2):
+        assert np.abs(batch.fused[i].astype(int) - alone[i].fused).max() <= 1
+    assert fuser([], []) == []
+
+
+def test_infrared_of_another_size(fuser):
+    visible, infrared = pair()
+    with pytest.raises(UserError, match="15 x 10, visible 30 x 20: align them"):
+        fuser(visible, infrared[::2, ::2])
+    assert fuser(visible, infrared[::2, ::2], resize_infrared=True).fused.shape == visible.shape
+    resized = prepare_pair(visible, np.full((40, 60), 20000, np.uint16), resize_infrared=True)[1]
+    assert resized.shape == (20, 30) and resized.dtype == np.uint16 and (resized == 20000).all()
+
+
+def test_raw_thermal_is_stretched_or_told(fuser):
+    visible, _ = pair()
+    counts = (8000 + np.arange(600).reshape(20, 30)).astype(np.uint16)
+    stretched = stretch(counts, (0, 100))
+    assert stretched[0, 0] == 0 and stretched[-1, -1] == 1 and stretched.dtype == np.float32
+    robust = counts.copy()
+    robust[0, 0] = 65535
+    assert stretch(robust, (1, 99))[10, 0] == pytest.approx(stretch(counts, (1, 99))[10, 0], abs=0.02)
+    assert (stretch(np.full((4, 4), 300.5), (1, 99)) == 0).all()
+    with pytest.warns(UserWarning, match="raw thermal"):
+        fuser(visible, counts)
+    celsius = counts.astype(np.float64) / 100 - 90
+    assert same(
+        fuser(visible, counts, infrared_percentiles=(1, 99)), fuser(visible, celsius, infrared_percentiles=(1, 99))
+    )
+
+
+NAN = np.full((4, 4, 3), np.nan, np.float32)
+IMAGE, HEAT = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "visible, infrared, options, words",
+    [
+        (NAN, HEAT, {}, "visible: the float image holds NaN"),
+        (IMAGE, NAN[..., 0], {}, "infrared: the float image holds NaN"),
+        (IMAGE, NAN[..., 0], {"infrared_percentiles": (1, 99)}, "not finite"),
+        (IMAGE.astype(np.float32) + 200, HEAT, {}, "scale it to 0..1"),
+        (IMAGE.astype(np.int64), HEAT, {}, "int64"),
+        (np.zeros((4, 4, 4), np.uint8), HEAT, {}, "drop its alpha"),
+        (np.zeros((4, 4, 2), np.uint8), HEAT, {}, "visible image has shape"),
+        (np.zeros((0, 4, 3), np.uint8), HEAT, {}, "empty"),
+        (IMAGE, np.zeros((4,), np.uint8), {}, "infrared image has shape"),
+        (IMAGE, HEAT, {"infrared_percentiles": (99, 1)}, "percentiles 99, 1"),
+        (IMAGE[None], HEAT, {}, "equal batches"),
+        ([IMAGE], HEAT, {}, "a list of as many"),
+        ([IMAGE], [HEAT, HEAT], {}, "a list of as many"),
+        (IMAGE.tolist(), HEAT, {}, "as many"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(fuser, visible, infrared, options, words):
+    with pytest.raises(UserError, match=words) as error:
+        fuser(visible, infrared, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_shipped_weights_have_cards_that_fit():
+    assert shipped.DEFAULT in shipped.names()
+    for name in shipped.names():
+        card = shipped.card(name)
+        digest = hashlib.sha256((shipped.FOLDER / f"{name}.safetensors").read_bytes()).hexdigest()
+        assert card["sha256"] == digest
+        assert {"network", "data", "haze", "training", "results", "known_failures"} <= card.keys()
+
+
+def test_weights_by_name_with_their_hash():
+    fuser = iassf_jax.load("iassf-msrs")
+    assert fuser.weights.source["name"] == "iassf-msrs"
+    assert fuser.weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
+
+
+def test_unknown_weights_are_told_with_the_names_there_are():
+    with pytest.raises(UserError, match="iassf-msrs"):
+        iassf_jax.load("iassf-nonsense")
+
+
+def test_a_changed_file_of_weights_is_refused(tmp_path, monkeypatch):
+    data = (shipped.FOLDER / "iassf-msrs.safetensors").read_bytes()
+    (tmp_path / "iassf-msrs.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    (tmp_path / "iassf-msrs.json").write_text(json.dumps(shipped.card("iassf-msrs")))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match="SHA-256"):
+        iassf_jax.load("iassf-msrs")
+
+
+def test_importing_the_package_does_not_import_jax():
+    code = "import iassf_jax, sys; assert 'jax' not in sys.modules; iassf_jax.Fuser; assert 'jax' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
