@@ -49,10 +49,8 @@ def main() -> None:
     args = parser.parse_args()
     fuser = load(args.checkpoint)
     for smoothing in (0.0, 0.5, 0.9, 0.95):
-        print(
-            f"smoothing {smoothing:4}: {flicker(fuser, smoothing, args.frames, *args.size):.3f} levels a frame",
-            flush=True,
-        )
+        step, reach = flicker(fuser, smoothing, args.frames, *args.size)
+        print(f"smoothing {smoothing:4}: {step:.3f} levels a frame, range {reach:.2f}", flush=True)
 
 
 if __name__ == "__main__":
