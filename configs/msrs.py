@@ -34,7 +34,9 @@ def get_config() -> ConfigDict:
     model.without_fb_peb = False  # Table VII
     model.dtype = "float32"  # release; "bfloat16" on a GPU
 
-    config.loss = ConfigDict({"alpha": 2.0})  # paper: Table VIII
+    config.loss = loss = ConfigDict()
+    loss.alpha = 2.0  # paper: Table VIII
+    loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" keeps the visible image's colours
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 2e-4  # paper

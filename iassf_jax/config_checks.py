@@ -7,6 +7,7 @@ from typing import Any
 from iassf_jax.data.degrade import problems_of
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.errors import UserError
+from iassf_jax.losses import TARGETS
 
 # Field -> smallest and largest value that makes sense.
 SCHEDULES = ("step", "epoch")
@@ -63,6 +64,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
     if config["optim"].get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
+    if config["loss"].get("target", "channel") not in TARGETS:
+        problems.append(f"loss.target: use one of {', '.join(TARGETS)}")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")

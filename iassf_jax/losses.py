@@ -19,9 +19,27 @@ def sobel_magnitude(images: jax.Array) -> jax.Array:
     return sum(jnp.abs(shifted_depthwise_conv(padded, kernel)) for kernel in kernels)
 
 
-def intensity_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
-    """mean |fused - max(visible, infrared)| (Eq. 7); visible is the clear image."""
-    return jnp.abs(fused - jnp.maximum(visible, infrared)).mean()
+def channel_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
+    """max(visible, infrared) of each channel, the paper's (Eq. 7): grey wherever the infrared image is brighter."""
+    return jnp.maximum(visible, infrared)
+
+
+def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
+    """The visible image, as much brighter as the infrared one is (BT.601 luma): its colour differences stay.
+
+    Ours: YCbCr fusion, as a target. Clipped to [-1, 1].
+    """
+    weights = jnp.array([0.299, 0.587, 0.114], visible.dtype)
+    lumas = ((x * weights.reshape(1, 1, 1, 3)).sum(axis=-1, keepdims=True) for x in (infrared, visible))
+    return jnp.clip(visible + jnp.maximum(next(lumas) - next(lumas), 0), -1, 1)
+
+
+TARGETS = {"channel": channel_maximum, "luma": luma_maximum}
+
+
+def intensity_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array, target: str = "channel") -> jax.Array:
+    """mean |fused - target(visible, infrared)| (Eq. 7); visible is the clear image; target one of `TARGETS`."""
+    return jnp.abs(fused - TARGETS[target](visible, infrared)).mean()
 
 
 def gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
@@ -36,7 +54,12 @@ def l1_loss(dehazed: jax.Array, visible: jax.Array) -> jax.Array:
 
 
 def total_loss(
-    dehazed: jax.Array, fused: jax.Array, visible: jax.Array, infrared: jax.Array, alpha: float = 2.0
+    dehazed: jax.Array,
+    fused: jax.Array,
+    visible: jax.Array,
+    infrared: jax.Array,
+    alpha: float = 2.0,
+    target: str = "channel",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of Eq. 6 and its terms.
 
@@ -45,6 +68,7 @@ def total_loss(
         visible: the clear image, float[B, H, W, 3] in [-1, 1].
         infrared: float[B, H, W, 1 or 3] in [-1, 1].
         alpha: weight of the L1 term of the dehazed image (paper: 2).
+        target: one of `TARGETS`, what the fused image's intensity should be (paper: "channel").
 
     Returns:
         The loss and `{"loss", "intensity", "gradient", "l1"}`, scalars; the terms are unweighted.
@@ -52,7 +76,7 @@ def total_loss(
     dehazed, fused, visible, infrared = (x.astype(jnp.float32) for x in (dehazed, fused, visible, infrared))
     infrared = jnp.broadcast_to(infrared, visible.shape)
     terms = {
-        "intensity": intensity_loss(fused, visible, infrared),
+        "intensity": intensity_loss(fused, visible, infrared, target),
         "gradient": gradient_loss(fused, visible, infrared),
         "l1": l1_loss(dehazed, visible),
     }

@@ -71,6 +71,7 @@ class Run:
             optimizer=optimizer,
             schedule=schedule,
             alpha=config.loss.alpha,
+            target=config.loss.get("target", "channel"),
             ema_decay=config.train.ema_decay,
         )
         self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)

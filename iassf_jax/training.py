@@ -88,6 +88,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     alpha: float,
+    target: str = "channel",
     ema_decay: float,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent on the loss of Eq. 6.
@@ -97,6 +98,7 @@ def train_step(
         batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1].
         model, optimizer, schedule: what to train and how.
         alpha: weight of the L1 term.
+        target: of the fused image's intensity, one of `losses.TARGETS`.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
 
     Returns:
@@ -105,7 +107,7 @@ def train_step(
 
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         out = model.apply(params, batch["hazy"], batch["infrared"])
-        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha)
+        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha, target)
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -121,5 +123,5 @@ def train_step(
 
 
 jit_train_step = jax.jit(
-    train_step, donate_argnums=0, static_argnames=("model", "optimizer", "schedule", "alpha", "ema_decay")
+    train_step, donate_argnums=0, static_argnames=("model", "optimizer", "schedule", "alpha", "target", "ema_decay")
 )

@@ -36,6 +36,18 @@ def test_terms_by_hand():
     assert terms["loss"] == loss
 
 
+def test_the_luma_target_keeps_colour_differences():
+    visible = jnp.array([0.2, -0.4, -0.6]).reshape(1, 1, 1, 3)
+    brighter, darker = jnp.full((1, 1, 1, 3), 0.3), jnp.full((1, 1, 1, 3), -0.9)
+    target = losses.luma_maximum(visible, brighter)
+    luma = 0.299 * 0.2 - 0.587 * 0.4 - 0.114 * 0.6
+    np.testing.assert_allclose(target, visible + 0.3 - luma, rtol=1e-6)
+    np.testing.assert_array_equal(losses.luma_maximum(visible, darker), visible)
+    assert losses.luma_maximum(visible, jnp.full((1, 1, 1, 3), 1.0)).max() == 1.0
+    assert losses.intensity_loss(target, visible, brighter, "luma") == 0
+    assert losses.intensity_loss(target, visible, brighter) > 0.1
+
+
 def test_gradient_takes_the_stronger_edge():
     """A 1-wide step in the infrared (strength 2) and none in the visible: a flat fused image misses all of it."""
     infrared = jnp.zeros((1, 1, 3, 1)).at[0, 0, 1, 0].set(1.0)
