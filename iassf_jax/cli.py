@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--checkpoint", metavar="NAME", help="shipped weights, a file of weights, or a run's folder")
     demo.add_argument("--max-pixels", type=int, default=4_000_000, metavar="N", help="largest image (default: 4000000)")
     demo.set_defaults(run=_demo)
+    _add_export(commands)
     return parser
 
 
@@ -296,3 +297,19 @@ def _demo(args: argparse.Namespace) -> None:
     from iassf_jax import demo
 
     demo.run(args.host, args.port, args.checkpoint, args.max_pixels)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from iassf_jax.convert.formats import read_weights
+    from iassf_jax.export import export_onnx, export_stablehlo
+    from iassf_jax.runtime import set_up
+
+    set_up()
+    if args.format == "onnx" and args.size is None:
+        raise UserError("ONNX files take one size: give --size HEIGHT WIDTH, or --format stablehlo for open sizes")
+    weights = read_weights([args.checkpoint])
+    if args.format == "onnx":
+        exported = export_onnx(weights, args.output, *args.size)
+    else:
+        exported = export_stablehlo(weights, args.output, args.size and tuple(args.size))
+    print(exported.text())

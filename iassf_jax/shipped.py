@@ -8,7 +8,7 @@ from typing import Any
 from iassf_jax.errors import UserError
 
 FOLDER = Path(__file__).parent / "weights"
-DEFAULT = "iassf-msrs"
+DEFAULT = "iassf-haze"
 
 
 def names() -> list[str]:

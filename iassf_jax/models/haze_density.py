@@ -4,6 +4,7 @@ Sources: He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 2
 light, transmission); He et al., "Guided Image Filtering", ECCV 2010. Everything is computed in float32.
 """
 
+import fractions
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -85,7 +86,8 @@ def atmospheric_light(image: jax.Array, dark: jax.Array, fraction: float = 0.001
         float[B]: one number an image.
     """
     batch, height, width = dark.shape
-    count = max(1, int(fraction * height * width))
+    share = fractions.Fraction(str(fraction))  # in integers: height and width may be symbols, when exported
+    count = max(1, height * width * share.numerator // share.denominator)
     _, index = jax.lax.top_k(jax.lax.stop_gradient(dark).reshape(batch, -1), count)
     return jnp.take_along_axis(image.reshape(batch, -1), index, axis=1).mean(axis=1)
 

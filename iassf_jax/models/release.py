@@ -181,7 +181,7 @@ class FusionNetwork(nn.Module):
 
         def resize(x: jax.Array, old: int, new: int) -> jax.Array:
             """Brings a map from one level of the U to another."""
-            height, width = (n >> new for n in size)
+            height, width = (n // 2**new for n in size)
             if region is None:
                 return resize_bilinear_aligned(x, (height, width))
             return resize_aligned_into(x, (height, width), region.at(old), region.at(new))
