@@ -96,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="a network as one file for other programs: StableHLO or ONNX")
+    export.add_argument("--checkpoint", required=True, help="a name of shipped weights, a run's folder or a file")
+    export.add_argument("--format", required=True, choices=("stablehlo", "onnx"))
+    export.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="fix it; ONNX needs that")
+    export.add_argument("--output", required=True, metavar="FILE", help="must not exist")
+    export.set_defaults(run=_export)
+
+
 def _add_fuse(commands: Any) -> None:
     fuse = commands.add_parser("fuse", help="dehaze and fuse pairs of images, or videos")
     fuse.add_argument("--visible", required=True, metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")

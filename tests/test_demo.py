@@ -163,9 +163,9 @@ def test_old_results_are_removed(session, pair):
 
 
 def test_weights_come_with_what_they_know(session, network, tmp_path):
-    assert session.choices() == ["iassf-msrs"] and "msrs_release" in session.haze_line("iassf-msrs")
+    assert session.choices() == ["iassf-haze", "iassf-msrs"] and "msrs_release" in session.haze_line("iassf-msrs")
     own = Session(tmp_path, "runs/mine")
-    assert own.choices() == ["runs/mine", "iassf-msrs"] and "without a card" in own.haze_line("runs/mine")
+    assert own.choices() == ["runs/mine", "iassf-haze", "iassf-msrs"] and "without a card" in own.haze_line("runs/mine")
 
 
 def test_examples_are_hazed_scenes(tmp_path):

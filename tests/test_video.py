@@ -66,10 +66,8 @@ def test_the_command_fuses_videos(tmp_path, capsys):
 
 def test_without_smoothing_each_frame_is_for_itself(fuser):
     rng = np.random.default_rng(0)
-    scenes = [
-        (rng.integers(0, top, (32, 32, 3), np.uint8), rng.integers(0, 255, (32, 32), np.uint8)) for top in (110, 90)
-    ]
-    pairs = [scenes[0], scenes[1], scenes[0]]
+    visible, infrared = rng.integers(0, 255, (32, 32, 3), np.uint8), rng.integers(0, 255, (32, 32), np.uint8)
+    pairs = [(visible, infrared), ((visible * 0.9).astype(np.uint8), infrared // 4), (visible, infrared)]
     own, steady = SteadyFuser(fuser, 0.0), SteadyFuser(fuser, 0.9)
     for i, pair in enumerate(pairs):
         alone = fuser(*pair).fused
