@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.models.haze_density import box_mean, box_sum, local_minimum
+from iassf_jax.models.plain import is_plain
 
 _BEFORE, _AFTER = 30, 29  # pixels of the window on each side of its centre: 60x60
 _LEVELS = 255
@@ -26,6 +27,8 @@ def channel_mean(features: jax.Array) -> jax.Array:
 
 def _settle(x: jax.Array, near: jax.Array) -> jax.Array:
     """x in the shape of `near`, rounded for good: adds to its bits an integer that is zero unless `near` is NaN."""
+    if is_plain():
+        return jnp.broadcast_to(x, near.shape)
     zero = jnp.isnan(near).astype(jnp.int32)
     bits = jax.lax.bitcast_convert_type(jnp.broadcast_to(x, near.shape), jnp.int32)
     return jax.lax.bitcast_convert_type(bits + zero, jnp.float32)

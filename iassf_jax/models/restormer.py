@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv
+from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
 NORMS = ("with_bias", "bias_free")
@@ -58,10 +59,18 @@ def channel_products(q: jax.Array, k: jax.Array, heads: int) -> ChannelProducts:
     if shares is not None:
         root = jnp.sqrt(shares * shares.size)[None, :, :, None].astype(q.dtype)
         q, k = q * root, k * root
+    rows = q.shape[1]
     q, k = (rearrange(t, "b h w (n c) -> b (h w) n c", n=heads) for t in (q, k))
     qk = jnp.einsum("bpnc,bpnd->bncd", q, k, preferred_element_type=jnp.float32)
-    qq, kk = (jnp.square(t.astype(jnp.float32)).sum(axis=1) for t in (q, k))
+    qq, kk = (_pixel_sum(jnp.square(t.astype(jnp.float32)), rows) for t in (q, k))
     return ChannelProducts(*(t / q.shape[1] for t in (qk, qq, kk)))
+
+
+def _pixel_sum(x: jax.Array, rows: int) -> jax.Array:
+    """Sum over the pixels of `rows` rows: float32[B, H * W, n, c] -> float32[B, n, c]."""
+    if is_plain():
+        x = rearrange(x, "b (h w) n c -> b h w n c", h=rows).sum(axis=2)
+    return x.sum(axis=1)
 
 
 def channel_weights(products: ChannelProducts, temperature: jax.Array) -> jax.Array:

@@ -20,6 +20,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.models.plain import is_plain
+
 GLOBALS = "globals"
 
 
@@ -75,6 +77,8 @@ def pixel_mean(x: jax.Array) -> jax.Array:
     """Mean over the counted pixels, in float32: [B, H, W, C] -> [B, 1, 1, C]."""
     x = x.astype(jnp.float32)
     shares = pixel_shares(*x.shape[1:3])
+    if shares is None and is_plain():
+        return x.mean(axis=2, keepdims=True).mean(axis=1, keepdims=True)
     if shares is None:
         return x.mean(axis=(1, 2), keepdims=True)
     return (x * shares[None, :, :, None]).sum(axis=(1, 2), keepdims=True)
