@@ -80,7 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--seed", type=int, default=0)
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser("export", help="a network as one file for other programs: StableHLO or ONNX")
+    export.add_argument("--checkpoint", required=True, help="a name of shipped weights, a run's folder or a file")
+    export.add_argument("--format", required=True, choices=("stablehlo", "onnx"))
+    export.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="fix it; ONNX needs that")
+    export.add_argument("--output", required=True, metavar="FILE", help="must not exist")
+    export.set_defaults(run=_export)
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
@@ -190,3 +200,19 @@ def _scenes(args: argparse.Namespace) -> None:
 
     stems = write_scenes(args.output, args.count, args.seed, *args.size)
     print(f"{len(stems)} scenes in {args.output}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from iassf_jax.convert.formats import read_weights
+    from iassf_jax.export import export_onnx, export_stablehlo
+    from iassf_jax.runtime import set_up
+
+    set_up()
+    if args.format == "onnx" and args.size is None:
+        raise UserError("ONNX files take one size: give --size HEIGHT WIDTH, or --format stablehlo for open sizes")
+    weights = read_weights([args.checkpoint])
+    if args.format == "onnx":
+        exported = export_onnx(weights, args.output, *args.size)
+    else:
+        exported = export_stablehlo(weights, args.output, args.size and tuple(args.size))
+    print(exported.text())
