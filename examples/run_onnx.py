@@ -1,0 +1,58 @@
+"""Fuses one pair with an ONNX file, without JAX: needs onnxruntime, NumPy and OpenCV.
+
+python -m iassf_jax export --checkpoint iassf-msrs --format onnx --size 480 640 --output iassf.onnx
+python examples/run_onnx.py iassf.onnx visible.png infrared.png fused.png
+"""
+
+import argparse
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+
+def main() -> None:
+    """Reads a file and a pair, writes the fused image."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network")
+    parser.add_argument("visible")
+    parser.add_argument("infrared")
+    parser.add_argument("output", help="an image file, e.g. fused.png")
+    args = parser.parse_args()
+
+    providers = onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(args.network, providers=providers)
+    visible, infrared = read(args.visible, cv2.IMREAD_COLOR), read(args.infrared, cv2.IMREAD_GRAYSCALE)
+    if visible.shape[:2] != infrared.shape[:2]:
+        sys.exit(f"visible is {visible.shape[:2]}, infrared {infrared.shape[:2]}: they must be aligned, of one size")
+    height, width = visible.shape[:2]
+    size = session.get_inputs()[0].shape[1:3]
+    if height > size[0] or width > size[1]:
+        sys.exit(
+            f"the network takes {size[0]} x {size[1]}, the image is {height} x {width}: export it with that --size"
+        )
+    pair = {"visible": signed(visible, size), "infrared": signed(infrared, size)}
+    (fused,) = session.run(["fused"], pair)
+    fused = np.clip(fused[0, :height, :width] * 0.5 + 0.5, 0, 1)
+    if not cv2.imwrite(args.output, np.rint(255 * fused).astype(np.uint8)[..., ::-1]):
+        sys.exit(f"{args.output}: cannot be written")
+
+
+def read(path: str, mode: int) -> np.ndarray:
+    """uint8[H, W, 3], R, G, B, or uint8[H, W, 1]."""
+    image = cv2.imread(path, mode)
+    if image is None:
+        sys.exit(f"{path}: is no image")
+    return image[..., ::-1] if image.ndim == 3 else image[..., None]
+
+
+def signed(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """float32[1, *size, C] in -1..1, mirrored at the right and the bottom."""
+    pads = [(0, new - old) for new, old in zip(size, image.shape[:2], strict=True)]
+    padded = np.pad(image, [*pads, (0, 0)], mode="symmetric")
+    return padded[None].astype(np.float32) / np.float32(127.5) - 1
+
+
+if __name__ == "__main__":
+    main()
