@@ -140,14 +140,7 @@ def export_onnx(weights: Weights, path: str | Path, height: int, width: int, bat
         raise UserError(f"a batch of {batch}: use 1 or more")
     with _quiet():
         jax2onnx, onnxruntime = _onnx_packages()
-        with plain_operations(), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-            proto = jax2onnx.to_onnx(
-                _function(model, weights.params),
-                _specs((batch, *size)),
-                model_name=weights.model["name"],
-                input_names=["visible", "infrared"],
-                output_names=list(_outputs(model)),
-            )
+        proto = _converted(jax2onnx, model, weights, (batch, *size))
     proto.doc_string = "float32, images in -1..1, R G B, [batch, height, width, channels]; haze_density in 0..1"
     data = proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -235,6 +228,23 @@ def _compare(
         if not difference <= limit:
             raise UserError(f"{name} of the file differs by {difference:.1e}, more than {limit:.1e}: it is not written")
     return own, given
+
+
+def _converted(jax2onnx: Any, model: nn.Module, weights: Weights, shape: tuple[int, int, int]) -> Any:
+    """The `onnx.ModelProto` of a network for one batch, height and width."""
+    try:
+        with plain_operations(), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            return jax2onnx.to_onnx(
+                _function(model, weights.params),
+                _specs(shape),
+                model_name=weights.model["name"],
+                input_names=["visible", "infrared"],
+                output_names=list(_outputs(model)),
+            )
+    except Exception as error:  # whatever another jax breaks inside it
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        help_ = "install the versions of 'iassf-jax[onnx]' in an environment of their own"
+        raise UserError(f"jax2onnx fails with jax {jax.__version__} ({words}): {help_}") from error
 
 
 def _onnx_packages() -> tuple[Any, Any]:

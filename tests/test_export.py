@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -102,6 +103,16 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         export.export_onnx(small("iassf"), tmp_path / "network.onnx", 32, 32)
 
 
+def test_a_converter_that_fails_is_explained(tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise AttributeError("no attribute\n'ClosedJaxpr'")
+
+    monkeypatch.setattr(export, "_onnx_packages", lambda: (types.SimpleNamespace(to_onnx=fail), None))
+    with pytest.raises(UserError, match=r"^jax2onnx fails with jax .*'ClosedJaxpr'.*\[onnx\].*$"):
+        export.export_onnx(small("iassf"), tmp_path / "network.onnx", 32, 32)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -153,6 +164,8 @@ def test_onnx_by_command_and_example(tmp_path, capsys, monkeypatch):
 
 def onnx_packages():
     reason = "python -m pip install '.[onnx]'"
+    if jax.__version_info__ >= (0, 11):
+        pytest.skip(f"jax2onnx 0.13.0 fails with jax {jax.__version__}: {reason}")
     with export._quiet():  # importing it warns, and warnings are errors here
         pytest.importorskip("jax2onnx", reason=reason)
     return pytest.importorskip("onnxruntime", reason=reason)
