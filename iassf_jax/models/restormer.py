@@ -79,7 +79,7 @@ def channel_weights(products: ChannelProducts, temperature: jax.Array) -> jax.Ar
     The lengths divide the small c x c product instead of the images, which is the same and reads them once.
     """
     # rsqrt of a clamped mean: an all-zero channel gives zero and a finite gradient, where a norm gives NaN.
-    q_inverse, k_inverse = (jax.lax.rsqrt(jnp.maximum(t, 1e-28)) for t in (products.qq, products.kk))
+    q_inverse, k_inverse = (jax.lax.rsqrt(jnp.maximum(t, 1e-24)) for t in (products.qq, products.kk))
     logits = products.qk * q_inverse[..., :, None] * k_inverse[..., None, :]
     return jax.nn.softmax(logits * temperature[None, :, None, None], axis=-1)
 
