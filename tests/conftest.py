@@ -1,6 +1,7 @@
 """Strict modes for every test, and what several tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 TEST_DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_programs() -> Iterator[None]:
+    """A process that keeps a thousand tests' compiled programs was seen to crash while it stored one more."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
