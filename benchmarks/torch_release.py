@@ -178,6 +178,7 @@ class PromptBlock(nn.Module):
         return self.conv3x3_embed(self.conv1x1_embed(x))
 
 
+@torch.compiler.disable
 def haze_density(features: Tensor) -> Tensor:
     """On the host, image by image: [B, C, H, W] -> [B, 1, H, W]."""
     means = features.detach().mean(1).cpu().numpy()

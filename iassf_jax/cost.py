@@ -2,14 +2,15 @@
 
 import collections
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from iassf_jax.models.plain import plain_operations
 from iassf_jax.training import abstract_parameters
 
 ABLATIONS = ("without_ir", "without_hde", "without_p_ir", "without_fr_peb", "without_p_vi", "without_fb_peb")
@@ -21,12 +22,22 @@ def multiply_adds(model: nn.Module, height: int = 256, width: int = 256) -> dict
     Element-wise work (norms, activations, the haze estimator's windows) is not counted, as in the papers' figures.
     """
     variables = abstract_parameters(model)
-    program = jax.make_jaxpr(model.apply)(variables, *_pair(height, width))
+    with plain_operations():  # the network as its equations say, not as this device computes it
+        program = jax.make_jaxpr(model.apply)(variables, *_pair(height, width))
     totals: dict[str, int] = collections.Counter()
-    for path, count in _products(program.jaxpr, ""):
-        parts = [part for part in path.split("/") if part and not part.startswith(type(model).__name__)]
-        totals[parts[0] if parts else "other"] += count
+    for product in _products(program.jaxpr, ""):
+        parts = [part for part in product.path.split("/") if part and not part.startswith(type(model).__name__)]
+        totals[parts[0] if parts else "other"] += product.count
     return dict(totals)
+
+
+def count_products(function: Callable[..., Any], *args: Any) -> tuple[int, int]:
+    """Multiply-adds of all matrix products and convolutions of a function of arrays (or their shapes), and their bytes.
+
+    The bytes are those of each product's operands and result: what must be moved if all else is fused into them.
+    """
+    found = list(_products(jax.make_jaxpr(function)(*args).jaxpr, ""))
+    return sum(product.count for product in found), sum(product.bytes for product in found)
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -39,18 +50,19 @@ def _pair(height: int, width: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtype
     return tuple(jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32) for channels in (3, 1))
 
 
-def _products(jaxpr: core.Jaxpr, outer: str) -> Iterator[tuple[str, int]]:
-    """Name path and multiply-adds of every product in a program and its sub-programs."""
+class _Product(NamedTuple):
+    path: str
+    count: int
+    bytes: int
+
+
+def _products(jaxpr: core.Jaxpr, outer: str) -> Iterator[_Product]:
+    """Every product in a program and its sub-programs."""
     for eqn in jaxpr.eqns:
         path = f"{outer}/{eqn.source_info.name_stack}"
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            shape = eqn.invars[0].aval.shape
-            yield path, eqn.outvars[0].aval.size * math.prod(shape[i] for i in contracted)
-        elif eqn.primitive.name == "conv_general_dilated":
-            kernel = eqn.invars[1].aval
-            features = kernel.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
-            yield path, eqn.outvars[0].aval.size * kernel.size // features
+        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+            moved = sum(v.aval.size * v.aval.dtype.itemsize for v in (*eqn.invars, *eqn.outvars))
+            yield _Product(path, _multiply_adds(eqn), moved)
         elif eqn.primitive.name == "cond":  # of `platform_dependent`: the last branch is the plain form
             yield from _products(eqn.params["branches"][-1].jaxpr, path)
         else:
@@ -58,7 +70,17 @@ def _products(jaxpr: core.Jaxpr, outer: str) -> Iterator[tuple[str, int]]:
             for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_program):
                 if _is_program(inner):
                     inner = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
-                    yield from ((p, repeats * n) for p, n in _products(inner, path))
+                    for product in _products(inner, path):
+                        yield product._replace(count=repeats * product.count, bytes=repeats * product.bytes)
+
+
+def _multiply_adds(eqn: core.JaxprEqn) -> int:
+    size = eqn.outvars[0].aval.size
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return size * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
+    kernel = eqn.invars[1].aval
+    return size * kernel.size // kernel.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
 
 
 def _is_program(x: Any) -> bool:

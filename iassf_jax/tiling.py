@@ -27,6 +27,7 @@ import numpy as np
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models.whole_image import GLOBALS, Region, counting
+from iassf_jax.runtime import jit_for_device
 
 # Tiles begin at multiples of this: the deepest level of either network with its attention windows.
 GRID = 32
@@ -85,7 +86,7 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
     return [Span(s, s + tile, a, b) for s, a, b in zip(starts, [0, *middles], [*middles, size], strict=True)]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "want", "record"))
+@functools.partial(jit_for_device, static_argnames=("model", "want", "record"))
 def run_network(
     model: nn.Module,
     variables: Any,
@@ -124,7 +125,7 @@ def run_network(
     return stages, recorded[GLOBALS]
 
 
-@functools.partial(jax.jit, static_argnames=("model",))
+@functools.partial(jit_for_device, static_argnames=("model",))
 def _haze_of_planes(model: nn.Module, planes: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
     scale = model.haze_scale(planes)
     return model.scaled_haze_density(planes, scale), scale

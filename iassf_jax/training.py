@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from iassf_jax.losses import total_loss
+from iassf_jax.runtime import jit_for_device
 
 Batch = Mapping[str, jax.Array]
 
@@ -122,6 +123,6 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state, ema), metrics
 
 
-jit_train_step = jax.jit(
+jit_train_step = jit_for_device(
     train_step, donate_argnums=0, static_argnames=("model", "optimizer", "schedule", "alpha", "target", "ema_decay")
 )

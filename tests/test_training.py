@@ -112,14 +112,14 @@ def test_steps_compile_once_lower_the_loss_and_average():
     batch = {n: jnp.asarray(rng.uniform(-1, 1, (2, 16, 16, c)), jnp.float32)
              for n, c in (("hazy", 3), ("infrared", 1), ("clear", 3))}  # fmt: skip
     settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.999}
-    before = training.jit_train_step._cache_size()
+    before = training.jit_train_step.jitted()._cache_size()
     losses, average = [], jax.tree.map(np.asarray, state.params)
     for n in range(6):
         state, metrics = training.jit_train_step(state, batch, **settings)
         decay = (1 + n) / (10 + n)
         average = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), average, state.params)
         losses.append(float(metrics["loss"]))
-    assert training.jit_train_step._cache_size() == before + 1
+    assert training.jit_train_step.jitted()._cache_size() == before + 1
     assert losses[-1] < 0.9 * losses[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.ema, average)
     assert metrics["learning_rate"] == pytest.approx(float(schedule(5)))

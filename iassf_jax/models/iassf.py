@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from iassf_jax.errors import UserError
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
-from iassf_jax.models.layers import DTYPES, check_pair, pad_to_multiple
+from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, pad_to_multiple
 from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        x = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="embed")(images)
+        x = ImageConv(self.channels, dtype=self.dtype, name="embed")(images)
         heads = num_heads(self.channels, self.heads_per_channels)
         for i in range(self.blocks):
             x = RestormerBlock(heads, norm=self.norm, dtype=self.dtype, name=f"block{i + 1}")(x)

@@ -160,10 +160,14 @@ def _pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel[None, None], (1, 1), "VALID", dimension_numbers=dimensions)
 
 
-def add_bias(module: nn.Module, x: jax.Array, init: nn.initializers.Initializer = nn.initializers.zeros) -> jax.Array:
-    """Adds the module's parameter `bias`, one number a channel."""
-    bias = module.param("bias", init, (x.shape[-1],))
-    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`pointwise_product`, or its plain form where the network is traced as plain."""
+    return _pointwise_conv(x, kernel) if is_plain() else pointwise_product(x, kernel)
+
+
+def add_bias(x: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """Adds one number a channel, if there is a bias."""
+    return x if bias is None else x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
 class Conv1x1(nn.Module):
@@ -176,11 +180,34 @@ class Conv1x1(nn.Module):
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
+    def weights(self, channels: int) -> tuple[jax.Array, jax.Array | None]:
+        """Kernel float[channels, features] in the module's dtype, and bias, for an input of so many channels."""
+        kernel = self.param("kernel", self.kernel_init, (channels, self.features))
+        bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
+        return kernel.astype(self.dtype), bias
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        product = _pointwise_conv if is_plain() else pointwise_product
-        x = product(x.astype(self.dtype), kernel.astype(self.dtype))
-        return add_bias(self, x, self.bias_init) if self.use_bias else x
+        kernel, bias = self.weights(x.shape[-1])
+        return add_bias(pointwise(x.astype(self.dtype), kernel), bias)
+
+
+class ImageConv(nn.Module):
+    """3x3 convolution of few channels, zero padding; parameters as those of `nn.Conv`.
+
+    One matrix product over the 9 * C values around each pixel: on a CPU several times faster than XLA's convolution.
+    """
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        padded, (height, width) = pad_images(x.astype(self.dtype), 1), x.shape[1:3]
+        around = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        kernel = kernel.astype(self.dtype).reshape(-1, self.features)
+        return add_bias(pointwise(jnp.concatenate(around, axis=-1), kernel), bias)
 
 
 class DepthwiseConv(nn.Module):
@@ -193,13 +220,17 @@ class DepthwiseConv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
+    def weights(self, channels: int) -> tuple[jax.Array, jax.Array | None]:
+        """Kernel float[k, k, 1, channels] in the module's dtype, and bias."""
+        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, 1, channels))
+        bias = self.param("bias", nn.initializers.zeros, (channels,)) if self.use_bias else None
+        return kernel.astype(self.dtype), bias
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel, bias = self.weights(x.shape[-1])
         padded = pad_images(x.astype(self.dtype), self.kernel_size // 2, self.border)
         convolve = lax_depthwise_conv if is_plain() else depthwise_conv
-        x = convolve(padded, kernel.astype(self.dtype))
-        return add_bias(self, x) if self.use_bias else x
+        return add_bias(convolve(padded, kernel), bias)
 
 
 class Downsample(nn.Module):

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv
+from iassf_jax.models.bands import attention_in_bands, cut, feed_forward_in_bands
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, pointwise
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
@@ -59,18 +60,31 @@ def channel_products(q: jax.Array, k: jax.Array, heads: int) -> ChannelProducts:
     if shares is not None:
         root = jnp.sqrt(shares * shares.size)[None, :, :, None].astype(q.dtype)
         q, k = q * root, k * root
-    rows = q.shape[1]
-    q, k = (rearrange(t, "b h w (n c) -> b (h w) n c", n=heads) for t in (q, k))
-    qk = jnp.einsum("bpnc,bpnd->bncd", q, k, preferred_element_type=jnp.float32)
-    qq, kk = (_pixel_sum(jnp.square(t.astype(jnp.float32)), rows) for t in (q, k))
-    return ChannelProducts(*(t / q.shape[1] for t in (qk, qq, kk)))
-
-
-def _pixel_sum(x: jax.Array, rows: int) -> jax.Array:
-    """Sum over the pixels of `rows` rows: float32[B, H * W, n, c] -> float32[B, n, c]."""
+    height = q.shape[1]
+    q, k = (rearrange(t, "b h w c -> b (h w) c") for t in (q, k))
     if is_plain():
-        x = rearrange(x, "b (h w) n c -> b h w n c", h=rows).sum(axis=2)
-    return x.sum(axis=1)
+        return _plain_products(q, k, heads, height)
+    qk = jnp.einsum("bpc,bpd->bcd", q, k, preferred_element_type=jnp.float32)
+    qq, kk = (jnp.square(t.astype(jnp.float32)).sum(axis=1) for t in (q, k))
+    return by_heads(*(t / q.shape[1] for t in (qk, qq, kk)), heads)
+
+
+def by_heads(qk: jax.Array, qq: jax.Array, kk: jax.Array, heads: int) -> ChannelProducts:
+    """Of the products between all channels [B, C, C] those within the heads; and the squares [B, C].
+
+    All channels with all, though a head needs only its own: to bring the heads apart takes longer than the products.
+    """
+    blocks = jnp.diagonal(rearrange(qk, "b (n c) (m d) -> b n m c d", n=heads, m=heads), 0, 1, 2)
+    return ChannelProducts(jnp.moveaxis(blocks, -1, 1), *(rearrange(t, "b (n c) -> b n c", n=heads) for t in (qq, kk)))
+
+
+def _plain_products(q: jax.Array, k: jax.Array, heads: int, height: int) -> ChannelProducts:
+    """`channel_products` head by head; squares summed along the rows first, see `plain_operations`."""
+    split = "b p (n c) -> b p n c"
+    qk = jnp.einsum("bpnc,bpnd->bncd", *(rearrange(t, split, n=heads) for t in (q, k)))
+    squares = (rearrange(jnp.square(t), "b (h w) (n c) -> b h w n c", h=height, n=heads) for t in (q, k))
+    qq, kk = (t.sum(axis=2).sum(axis=1) for t in squares)
+    return ChannelProducts(*(t / q.shape[1] for t in (qk, qq, kk)))
 
 
 def channel_weights(products: ChannelProducts, temperature: jax.Array) -> jax.Array:
@@ -84,12 +98,19 @@ def channel_weights(products: ChannelProducts, temperature: jax.Array) -> jax.Ar
     return jax.nn.softmax(logits * temperature[None, :, None, None], axis=-1)
 
 
-def mix_channels(weights: jax.Array, v: jax.Array) -> jax.Array:
-    """Applies `channel_weights` to the values: float[B, H, W, C] -> float[B, H, W, C]."""
+def mix_channels(weights: jax.Array, v: jax.Array, project: jax.Array) -> jax.Array:
+    """Applies `channel_weights` to the values and projects them: float[B, H, W, C] -> float[B, H, W, C'].
+
+    Both are linear in the values of a pixel, so that one matrix an image does the work of two.
+    """
     heads, height = weights.shape[1], v.shape[1]
-    v = rearrange(v, "b h w (n c) -> b (h w) n c", n=heads)
-    out = jnp.einsum("bncd,bpnd->bpnc", weights.astype(v.dtype), v)
-    return rearrange(out, "b (h w) n c -> b h w (n c)", h=height)
+    v = rearrange(v, "b h w c -> b (h w) c")
+    if is_plain():
+        mixed = jnp.einsum("bncd,bpnd->bpnc", weights, rearrange(v, "b p (n c) -> b p n c", n=heads))
+        return pointwise(rearrange(mixed, "b (h w) n c -> b h w (n c)", h=height), project)
+    kernels = rearrange(project, "(n c) o -> n c o", n=heads).astype(jnp.float32)
+    matrix = rearrange(jnp.einsum("bncd,nco->bndo", weights, kernels), "b n d o -> b (n d) o")
+    return rearrange(jnp.einsum("bpc,bco->bpo", v, matrix.astype(v.dtype)), "b (h w) c -> b h w c", h=height)
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -110,12 +131,19 @@ class MDTA(nn.Module):
         if channels % self.num_heads:
             raise ValueError(f"{channels} channels do not divide into {self.num_heads} heads")
         temperature = self.param("temperature", nn.initializers.ones, (self.num_heads,))
-        qkv = Conv1x1(3 * channels, self.use_bias, dtype=self.dtype, name="qkv")(x)
-        qkv = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="qkv_dwconv")(qkv)
-        q, k, v = jnp.split(qkv, 3, axis=-1)
-        products = of_whole_image(self, "products", lambda: channel_products(q, k, self.num_heads))
-        out = mix_channels(channel_weights(products, temperature), v)
-        return Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")(out)
+        qkv = Conv1x1(3 * channels, self.use_bias, dtype=self.dtype, name="qkv")
+        convolve = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="qkv_dwconv")
+        x = x.astype(self.dtype)
+        if (bands := cut(x)) and not self.use_bias:
+            shares = pixel_shares(*x.shape[1:3])
+            kernels = qkv.weights(channels)[0], convolve.weights(3 * channels)[0]
+            means, v = attention_in_bands(x, *kernels, shares, bands)
+            products = of_whole_image(self, "products", lambda: by_heads(*means, self.num_heads))
+        else:
+            q, k, v = jnp.split(convolve(qkv(x)), 3, axis=-1)
+            products = of_whole_image(self, "products", lambda: channel_products(q, k, self.num_heads))
+        kernel, bias = Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out").weights(channels)
+        return add_bias(mix_channels(channel_weights(products, temperature), v, kernel), bias)
 
 
 class GDFN(nn.Module):
@@ -129,11 +157,20 @@ class GDFN(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
         hidden = int(channels * self.expansion)
-        x = Conv1x1(2 * hidden, self.use_bias, dtype=self.dtype, name="project_in")(x)
-        x = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="dwconv")(x)
-        gate, value = jnp.split(x, 2, axis=-1)
-        x = gelu(gate) * value
-        return Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")(x)
+        project_in = Conv1x1(2 * hidden, self.use_bias, dtype=self.dtype, name="project_in")
+        convolve = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="dwconv")
+        project_out = Conv1x1(channels, self.use_bias, dtype=self.dtype, name="project_out")
+        x = x.astype(self.dtype)
+        if (bands := cut(x)) and not self.use_bias:
+            layers = ((project_in, channels), (convolve, 2 * hidden), (project_out, hidden))
+            return feed_forward_in_bands(x, *(layer.weights(n)[0] for layer, n in layers), _gate, bands)
+        return project_out(_gate(convolve(project_in(x))))
+
+
+def _gate(x: jax.Array) -> jax.Array:
+    """GELU of the first half of the channels, times the second."""
+    first, second = jnp.split(x, 2, axis=-1)
+    return gelu(first) * second
 
 
 class RestormerBlock(nn.Module):

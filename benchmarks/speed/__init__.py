@@ -1,0 +1,1 @@
+"""What `python -m benchmarks` measures: speed and memory of this package beside PyTorch."""

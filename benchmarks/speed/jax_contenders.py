@@ -1,0 +1,93 @@
+"""This package's side of the benchmark."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.speed.cases import Case
+from configs import msrs, release
+from iassf_jax.cost import count_products
+from iassf_jax.models import build_model
+from iassf_jax.models.haze_density import haze_density
+from iassf_jax.models.release_haze import release_haze_density
+from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.runtime import compiler_options
+from iassf_jax.training import init_state, make_optimizer, train_step
+
+
+class Work:
+    """A compiled program and its arguments."""
+
+    def __init__(self, case: Case, name: str) -> None:
+        """Compiles; what it costs is then known by XLA's own count."""
+        build = {"inference": _inference, "train step": _train_step, "haze density": _haze, "Restormer block": _block}
+        function, self.args = build[case.task](case, name)
+        self.products, self.bytes = count_products(function, *self.args)
+        self.program = function.lower(*self.args).compile(compiler_options())
+        self.keeps_state = case.task == "train step"
+
+    def __call__(self) -> None:
+        """One run, waited for."""
+        out = jax.block_until_ready(self.program(*self.args))
+        if self.keeps_state:
+            self.args = (out[0], *self.args[1:])
+
+    def cost(self) -> dict[str, float]:
+        """Operations of products and convolutions (2 a multiply-add), and the bytes that these must move."""
+        return {"operations": 2.0 * self.products, "bytes": float(self.bytes)}
+
+
+def peak_device_memory() -> int | None:
+    """Bytes on a GPU so far; None on a CPU."""
+    stats = jax.devices()[0].memory_stats()
+    return stats and stats.get("peak_bytes_in_use")
+
+
+def _network(name: str) -> Any:
+    config = (msrs if name.startswith("iassf") else release).get_config()
+    settings = dict(config.model)
+    if name.endswith("_bf16"):
+        settings["dtype"] = "bfloat16"
+    return build_model(settings), config
+
+
+def _pair(case: Case) -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    shape = (case.batch, case.height, case.width)
+    return tuple(jnp.asarray(rng.uniform(-1, 1, (*shape, c)), jnp.float32) for c in (3, 1))
+
+
+def _inference(case: Case, name: str) -> tuple[Any, tuple]:
+    model, _ = _network(name)
+    pair = _pair(case)
+    variables = jax.jit(model.init)(jax.random.key(0), *(x[:1, :64, :64] for x in pair))
+
+    def images(variables: Any, visible: jax.Array, infrared: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = model.apply(variables, visible, infrared)
+        return out["dehazed"], out["fused"]
+
+    return jax.jit(images), (variables, *pair)
+
+
+def _train_step(case: Case, name: str) -> tuple[Any, tuple]:
+    model, config = _network(name)
+    optimizer, schedule = make_optimizer(config.optim.to_dict(), 54_000)
+    state = init_state(model, optimizer, 0, keep_ema=False)
+    hazy, infrared = _pair(case)
+    batch = {"hazy": hazy, "clear": hazy[:, ::-1], "infrared": infrared}
+    static = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.0}
+    return jax.jit(functools.partial(train_step, **static), donate_argnums=0), (state, batch)
+
+
+def _haze(case: Case, name: str) -> tuple[Any, tuple]:
+    features = jax.random.normal(jax.random.key(0), (case.batch, case.height, case.width, 24))
+    return jax.jit(haze_density if name == "iassf" else release_haze_density), (features,)
+
+
+def _block(case: Case, name: str) -> tuple[Any, tuple]:
+    x = jax.random.normal(jax.random.key(0), (case.batch, case.height, case.width, 48))
+    block = RestormerBlock(2)
+    return jax.jit(block.apply), (jax.jit(block.init)(jax.random.key(0), x[:, :16, :16]), x)

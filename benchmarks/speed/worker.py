@@ -1,0 +1,53 @@
+"""A process that holds one contender, ready to run: python -m benchmarks.speed.worker
+
+One JSON object a line: the case and the contender come in; `ready` goes out, and for each further line `seconds` of one
+run. Processes of their own keep each side's memory, threads and allocator apart.
+"""
+
+import importlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.cases import OURS, Case
+
+
+def _peak_memory() -> int:
+    """Bytes resident at most in this program so far; what getrusage tells includes the parent before the fork."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def _say(message: dict[str, Any]) -> None:
+    print(json.dumps(message), file=replies, flush=True)
+
+
+def main() -> None:
+    """Serves until the input ends."""
+    job = json.loads(sys.stdin.readline())
+    case, name = Case(*job["case"]), job["contender"]
+    side = "jax" if name.removesuffix("_bf16") in OURS else "torch"
+    contenders = importlib.import_module(f"benchmarks.speed.{side}_contenders")
+    before, start = _peak_memory(), time.perf_counter()
+    work = contenders.Work(case, name)
+    work()
+    first = time.perf_counter() - start
+    _say({"ready": True, "first_call_s": first, "memory_before": before, **work.cost()})
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(json.loads(line)["runs"]):
+            work()
+        seconds = time.perf_counter() - start
+        device = contenders.peak_device_memory()
+        _say({"seconds": seconds, "memory": _peak_memory() if device is None else device})
+
+
+if __name__ == "__main__":
+    # Whatever a library prints must not mix with the replies.
+    replies, sys.stdout = sys.stdout, sys.stderr
+    main()
