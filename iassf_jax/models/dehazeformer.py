@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, mirror_pad
+from iassf_jax.models import bands
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, mirror_pad, pointwise
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 WINDOW = 8
@@ -75,20 +76,34 @@ def window_attention(qkv: jax.Array, bias: jax.Array, shift: int) -> jax.Array:
     Returns:
         float[B, H, W, C].
     """
-    heads = bias.shape[0]
-    height, width, channels = *qkv.shape[1:3], qkv.shape[3] // 3
+    height, width = qkv.shape[1:3]
     for axis in (1, 2):
         missing = -qkv.shape[axis] % WINDOW
         after = (WINDOW - shift + missing) % WINDOW if shift else missing
         qkv = mirror_pad(qkv, shift, after, axis, "reflect")
-    rows = qkv.shape[1] // WINDOW
+    if _in_strips(qkv):
+        strips = rearrange(qkv, "b (r y) w c -> r b y w c", y=WINDOW)
+        out = jax.lax.map(lambda strip: _attend(strip, bias), strips)
+        out = rearrange(out, "r b y w c -> b (r y) w c")
+    else:
+        out = _attend(qkv, bias)
+    return out[:, shift : shift + height, shift : shift + width]
+
+
+def _in_strips(qkv: jax.Array) -> bool:
+    """Whether to go through an image a row of windows at a time, for a CPU's caches; small images stay whole."""
+    return bands.cut(qkv) is not None
+
+
+def _attend(qkv: jax.Array, bias: jax.Array) -> jax.Array:
+    """`window_attention` of an image that its windows fill."""
+    heads, rows, channels = bias.shape[0], qkv.shape[1] // WINDOW, qkv.shape[3] // 3
     q, k, v = rearrange(qkv, "b (r y) (s x) (t n c) -> t b r s n (y x) c", y=WINDOW, x=WINDOW, t=3, n=heads, r=rows)
-    scale = (channels // heads) ** -0.5
-    logits = jnp.einsum("...qc,...kc->...qk", q * scale, k, preferred_element_type=jnp.float32)
+    q, k, v = jax.lax.optimization_barrier((q * (channels // heads) ** -0.5, k, v))
+    logits = jnp.einsum("...qc,...kc->...qk", q, k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits + bias.reshape(1, 1, 1, *bias.shape), axis=-1).astype(v.dtype)
     out = jnp.einsum("...qk,...kc->...qc", weights, v)
-    out = rearrange(out, "b r s n (y x) c -> b (r y) (s x) (n c)", y=WINDOW)
-    return out[:, shift : shift + height, shift : shift + width]
+    return rearrange(out, "b r s n (y x) c -> b (r y) (s x) (n c)", y=WINDOW)
 
 
 class Attention(nn.Module):
@@ -105,15 +120,19 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        v = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V")(x)
+        x = x.astype(self.dtype)
+        kernel, offset = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V").weights(channels)
+        if self.num_heads:
+            qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK").weights(channels)
+            # One product for all three: x is read once, and nothing needs to be put side by side afterwards.
+            kernel, offset = jnp.concatenate([qk[0], kernel], axis=1), jnp.concatenate([qk[1], offset])
+        qkv = add_bias(pointwise(x, kernel), offset)
         out = 0
         if self.num_heads:
-            qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK")(x)
-            bias = PositionBias(self.num_heads, name="attn")()
-            out = window_attention(jnp.concatenate([qk, v], axis=-1), bias, self.shift)
+            out = window_attention(qkv, PositionBias(self.num_heads, name="attn")(), self.shift)
         if self.conv:
             conv = DepthwiseConv(5, True, border="reflect", dtype=self.dtype, kernel_init=_branch, name="conv")
-            out = out + conv(v)
+            out = out + conv(qkv[..., -channels:])
         return Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="proj")(out)
 
 

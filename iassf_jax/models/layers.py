@@ -33,20 +33,34 @@ def mirror_pad(x: jax.Array, before: int, after: int, axis: int, border: str = "
         border: "symmetric" repeats the edge pixel, "reflect" does not.
     """
     size = x.shape[axis]
-    if max(before, after) < size:
-        pads = [(0, 0)] * x.ndim
-        pads[axis] = (before, after)
+    if max(before, after) >= size:
+        return jnp.take(x, np.pad(np.arange(size), (before, after), mode=border), axis=axis)
+    pads = [(before, after) if i == axis else (0, 0) for i in range(x.ndim)]
+    if is_plain():
         return jnp.pad(x, pads, mode=border)
-    return jnp.take(x, np.pad(np.arange(size), (before, after), mode=border), axis=axis)
+    return _mirror_edges(jnp.pad(x, pads), before, after, axis, border)
+
+
+def _mirror_edges(x: jax.Array, before: int, after: int, axis: int, border: str) -> jax.Array:
+    """Fills the margins of a padded array from within, in place; jnp.pad copies the whole array for each."""
+    size, edge = x.shape[axis] - before - after, int(border == "reflect")
+    for start, source, length in ((0, before + edge, before), (before + size, before + size - edge - after, after)):
+        if length:
+            margin = jax.lax.rev(jax.lax.slice_in_dim(x, source, source + length, axis=axis), (axis,))
+            x = jax.lax.dynamic_update_slice_in_dim(x, margin, start, axis)
+    return x
 
 
 def pad_images(x: jax.Array, margin: int, border: str = "zero") -> jax.Array:
     """Pads [B, H, W, C] by `margin` pixels on all four sides; border is "zero", "symmetric" or "reflect"."""
+    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     if border == "zero":
-        return jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        return padded
+    if is_plain() or margin >= min(x.shape[1:3]):
+        return mirror_pad(mirror_pad(x, margin, margin, 1, border), margin, margin, 2, border)
     for axis in (1, 2):
-        x = mirror_pad(x, margin, margin, axis, border)
-    return x
+        padded = _mirror_edges(padded, margin, margin, axis, border)
+    return padded
 
 
 def shifted_depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
