@@ -165,8 +165,8 @@ def _fuse(args: argparse.Namespace) -> int:
         made, there, problems = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=_show(bar)
         )
-    known = f" ({len(there)} were there)" if there else ""
-    print(f"{len(made)} fused images in {args.output}{known}")
+    known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
+    print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
     if problems:
         print(f"{len(problems)} left out:\n{format_problems(problems)}", file=sys.stderr)
     return 1 if problems else 0

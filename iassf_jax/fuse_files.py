@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from iassf_jax.data import images
 from iassf_jax.data.images import IMAGE_SUFFIXES
 from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
 from iassf_jax.errors import UserError
-from iassf_jax.fuser import Fuser, Percentiles, Result, prepare_pair
+from iassf_jax.fuser import Fuser, Percentiles, Result, check_percentiles, prepare_pair
 from iassf_jax.manifest import Manifest
 from iassf_jax.visualize import sample_grid
 
@@ -43,7 +44,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One pair: its files, and the path of the fused image."""
+    """One pair: the stem of its results, its files, and the path of the fused image."""
 
     stem: str
     visible: str
@@ -84,26 +85,27 @@ def fuse_files(
     Raises:
         UserError: nothing to do, an input that would be overwritten, or an output of other settings.
     """
+    if options.infrared_percentiles is not None:
+        check_percentiles(options.infrared_percentiles)
     items, problems = find_items(visible, infrared, Path(output))
     index, count = options.shard
     items = items[index - 1 :: count]
-    manifest = Manifest(_manifest_path(items, Path(output), options.shard), _about(fuser, options))
-    kinds = ("fused", *options.save)
-    there = [item for item in items if manifest.known and all(item.output(kind).is_file() for kind in kinds)]
-    there = [] if options.overwrite else there
-    if not options.overwrite:
-        _refuse_other_work(items, manifest, kinds)
+    path = _manifest_path(items, Path(output), options.shard)
+    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     todo = [item for item in items if item not in there]
     manifest.write({}, problems)
-    made: list[Item] = []
+    made: dict[str, dict[str, str]] = {}
     for done, (item, error) in enumerate(_run(fuser, todo, options), 1):
         if error is None:
-            made.append(item)
+            made[item.stem] = _record(item)
         else:
             problems.append(problem_from(item.visible, error))
         progress(len(there) + done, len(items))
-        manifest.write({i.stem: _record(i) for i in made}, problems)
-    return made, there, problems
+        manifest.write(made, problems)
+    if not (made or there) and items and not items[0].in_folder:
+        path.unlink()  # nothing stands beside it that it could tell about
+    return [item for item in todo if item.stem in made], there, problems
 
 
 def find_items(visible: str, infrared: str, output: Path) -> tuple[list[Item], list[Problem]]:
@@ -112,13 +114,19 @@ def find_items(visible: str, infrared: str, output: Path) -> tuple[list[Item], l
     if all(alone for _, alone in sides):
         (stem,), (found_visible, found_infrared) = sides[0][0], (next(iter(files.values()))[0] for files, _ in sides)
         is_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
+        if output.suffix and not is_file and not output.is_dir():
+            raise UserError(f"{output}: '{output.suffix}' is no image format: use one of {' '.join(IMAGE_SUFFIXES)}")
         target = output if is_file else output / f"{stem}.png"
-        items, problems = [Item(stem, found_visible, found_infrared, target, not is_file)], []
+        items, problems = [Item(target.stem, found_visible, found_infrared, target, not is_file)], []
     else:
         if output.suffix.lower() in IMAGE_SUFFIXES:
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
         items, problems = _partners(*(files for files, _ in sides), output)
     inputs = {Path(path).resolve() for item in items for path in (item.visible, item.infrared)}
+    if any(item.in_folder and item.target.parent.resolve() in {path.parent for path in inputs} for item in items):
+        raise UserError(
+            f"{output}: is a folder of inputs, the next run would take the results for some: choose another"
+        )
     for item in items:
         for kind in ("fused", *EXTRAS):
             if item.output(kind).resolve() in inputs:
@@ -253,7 +261,15 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
 
 
 def _record(item: Item) -> dict[str, str]:
-    return {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
+    return {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target), "inputs_sha256": _hash(item)}
+
+
+def _hash(item: Item) -> str:
+    """Of both input files: the same names may hold other images, and the same images may have moved."""
+    digest = hashlib.sha256()
+    for path in (item.visible, item.infrared):
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _manifest_path(items: Sequence[Item], output: Path, shard: tuple[int, int]) -> Path:
@@ -262,11 +278,27 @@ def _manifest_path(items: Sequence[Item], output: Path, shard: tuple[int, int]) 
     return output / ("manifest.json" if shard[1] == 1 else f"manifest-{shard[0]}-of-{shard[1]}.json")
 
 
-def _refuse_other_work(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> None:
-    if manifest.before and (changed := manifest.changed()):
-        what = f"results of other {' and '.join(changed)} are there"
-        raise UserError(f"{manifest.path}: {what}: choose another --output, or --overwrite")
-    if not manifest.before:
-        for path in (item.output(kind) for item in items for kind in kinds):
-            if path.exists():
-                raise UserError(f"{path}: is there already: choose another --output, or --overwrite")
+def _shard_manifests(items: Sequence[Item], output: Path) -> list[Path]:
+    """Those of a folder, from whatever number of shards."""
+    return sorted(output.glob("manifest*.json")) if items and items[0].in_folder else []
+
+
+def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> list[Item]:
+    """What earlier runs have made, from these inputs with these settings.
+
+    Raises:
+        UserError: something else is in place, which a run must neither replace nor pass off as its own.
+    """
+    manifest.refuse_other_work(item.stem for item in items)
+    there = []
+    for item in items:
+        files = [item.output(kind) for kind in kinds]
+        record = manifest.items.get(item.stem)
+        if record is None and not manifest.path.is_file() and (found := [file for file in files if file.exists()]):
+            raise UserError(f"{found[0]}: is there already: choose another --output, or --overwrite")
+        if record is None or not all(file.is_file() for file in files):
+            continue
+        if record.get("inputs_sha256", "") != _hash(item):
+            raise UserError(f"{item.target}: was made from other images: choose another --output, or --overwrite")
+        there.append(item)
+    return there

@@ -120,6 +120,8 @@ class Fuser:
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
             return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
+        if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
+            raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
         visible, infrared = np.asarray(visible), np.asarray(infrared)
         if visible.ndim != 4:
             pair = prepare_pair(visible, infrared, **options)
@@ -185,6 +187,13 @@ def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(x.astype(kind), size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
+def check_percentiles(percentiles: Percentiles) -> None:
+    """Raises UserError unless they are (low, high) with 0 <= low < high <= 100."""
+    low, high = percentiles
+    if not 0 <= low < high <= 100:
+        raise UserError(f"infrared percentiles {low:g}, {high:g}: give 0 <= low < high <= 100, e.g. 1 and 99")
+
+
 def stretch(infrared: np.ndarray, percentiles: Percentiles) -> np.ndarray:
     """Brings the values between two percentiles of an image to 0..1 and clips the rest: float32, same shape.
 
@@ -195,9 +204,7 @@ def stretch(infrared: np.ndarray, percentiles: Percentiles) -> np.ndarray:
     Raises:
         UserError: other percentiles, or values that are not finite numbers.
     """
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise UserError(f"infrared percentiles {low:g}, {high:g}: give 0 <= low < high <= 100, e.g. 1 and 99")
+    check_percentiles(percentiles)
     if infrared.dtype.kind not in "uif" or not np.isfinite(infrared).all():
         raise UserError("infrared: holds values that are not finite numbers: mend those pixels first")
     x = infrared.astype(np.float64)

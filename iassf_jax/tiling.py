@@ -52,14 +52,15 @@ class Tiling:
     refinements: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "max_tile", self.max_tile // GRID * GRID)
-        object.__setattr__(self, "overlap", -(-self.overlap // GRID) * GRID)
-        if self.max_tile < 4 * GRID:
+        max_tile, overlap = self.max_tile // GRID * GRID, -(-self.overlap // GRID) * GRID
+        if max_tile < 4 * GRID:
             raise UserError(f"max_tile is {self.max_tile}: use {4 * GRID} or more")
-        if not 0 <= self.overlap <= self.max_tile // 2:
-            raise UserError(f"overlap is {self.overlap}: use 0 to half of max_tile, {self.max_tile // 2}")
+        if not 0 <= overlap <= max_tile // 2:
+            raise UserError(f"overlap is {self.overlap}: use 0 to {max_tile // 2 // GRID * GRID}, half of max_tile")
         if self.refinements < 0:
             raise UserError(f"refinements is {self.refinements}: use 0 or more")
+        object.__setattr__(self, "max_tile", max_tile)
+        object.__setattr__(self, "overlap", overlap)
 
     def fits(self, height: int, width: int) -> bool:
         """Whether an image runs as a whole."""

@@ -92,7 +92,7 @@ def test_what_is_done_is_passed_over(fuse, folders):
     fuse()
     (folders / "out/b.png").unlink()
     before = (folders / "out/a.png").stat().st_mtime_ns
-    assert fuse()[1] == "1 fused images in out (2 were there)\n"
+    assert fuse()[1] == "1 fused image in out (2 were there)\n"
     assert (folders / "out/a.png").stat().st_mtime_ns == before
     assert fuse("vi", "ir", "out", "--save", "dehazed")[1].startswith("3 fused")
     assert fuse("vi", "ir", "out", "--overwrite")[1].startswith("3 fused images in out\n")
@@ -105,9 +105,29 @@ def test_results_of_other_settings_are_not_mixed(fuse, folders):
     assert code == 1 and "other tiling" in error and "--overwrite" in error
     assert fuse("vi", "ir", "out", "--max-tile", "512", "--overwrite")[0] == 0
     (folders / "out/manifest.json").write_text("{")
-    assert "other" in fuse()[2]
+    assert "is damaged" in fuse()[2]
     (folders / "out/manifest.json").unlink()
     assert "is there already" in fuse()[2]
+
+
+def test_results_of_other_images_are_not_passed_off(fuse, folders):
+    assert fuse("vi/a.png", "ir/a.png", "one.png")[0] == 0
+    code, _, error = fuse("vi/b.png", "ir/b.png", "one.png")
+    assert code == 1 and "one.png: was made from other images" in error
+    fuse()
+    (folders / "moved").mkdir()
+    for stem in STEMS:
+        (folders / f"moved/{stem}.png").write_bytes((folders / f"vi/{stem}.png").read_bytes())
+    assert "(3 were there)" in fuse("moved", "ir", "out")[1]
+    (folders / "moved/b.png").write_bytes((folders / "vi/a.png").read_bytes())
+    assert "b.png: was made from other images" in fuse("moved", "ir", "out")[2]
+
+
+def test_a_run_that_made_nothing_stands_in_no_ones_way(fuse, folders):
+    cv2.imwrite(str(folders / "ir/a.png"), np.zeros((5, 6), np.uint8))
+    assert fuse("vi/a.png", "ir/a.png", "one.png")[0] == 1
+    assert not list(folders.glob("one*"))
+    assert fuse("vi/a.png", "ir/a.png", "one.png", "--resize-infrared")[0] == 0
 
 
 def test_shards_share_the_work(fuse, folders):
@@ -115,6 +135,8 @@ def test_shards_share_the_work(fuse, folders):
     assert files(folders / "out") == ["b.png", "manifest-2-of-2.json"]
     assert fuse("vi", "ir", "out", "--shard", "1/2")[1].startswith("2 fused")
     assert {f"{stem}.png" for stem in STEMS} < set(files(folders / "out"))
+    assert fuse()[1] == "0 fused images in out (3 were there)\n"
+    assert "(1 was there)" in fuse("vi", "ir", "out", "--shard", "3/3")[1]
 
 
 def test_bad_files_are_told_at_the_end_and_the_rest_is_done(fuse, folders):
@@ -126,7 +148,7 @@ def test_bad_files_are_told_at_the_end_and_the_rest_is_done(fuse, folders):
     shutil.copy(folders / "ir/a.png", folders / "ir/alone.png")
     images.write_image(folders / "ir/c.png", np.zeros((9, 9), np.uint8))
     code, out, errors = fuse()
-    assert code == 1 and out.startswith("1 fused images") and errors.startswith("5 left out:\n")
+    assert code == 1 and out.startswith("1 fused image ") and errors.startswith("5 left out:\n")
     lines = errors.splitlines()[1:]
     for stem, words in {
         "b.png": "truncated",
@@ -157,7 +179,9 @@ def test_sixteen_bit_thermal_gives_a_hint_and_percentiles_help(fuse, folders):
         (("nowhere", "ir", "out"), "nowhere: is not there"),
         (("vi/*.tif", "ir", "out"), "matches no image"),
         (("vi", "ir", "out.png"), "several pairs need a folder"),
-        (("vi", "ir", "vi"), "would be overwritten"),
+        (("vi", "ir", "vi"), "is a folder of inputs"),
+        (("vi/a.png", "ir/a.png", "out.pgn"), "'.pgn' is no image format"),
+        (("vi", "ir", "out", "--infrared-percentiles", "99", "1"), "give 0 <= low < high <= 100"),
         (("vi/a.png", "ir/a.png", "ir/a.png"), "would be overwritten"),
         (("vi/a.png", "ir", "out", "--checkpoint", "nonsense"), "nonsense: is not there"),
         (("vi", "ir", "out", "--overlap", "900"), "overlap"),
