@@ -39,6 +39,11 @@ class Result:
     haze_density: np.ndarray | None
     prompt_weights: Mapping[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        """Shapes, not pixels."""
+        density = "none" if self.haze_density is None else self.haze_density.shape
+        return f"Result(fused {self.fused.shape}, dehazed {self.dehazed.shape}, haze_density {density})"
+
 
 def load(
     weights: str | Path = shipped.DEFAULT, *, max_tile: int = 1024, overlap: int = 64, refinements: int = 1
@@ -58,6 +63,8 @@ def load(
     Raises:
         UserError: no such weights, damaged ones, or tiles that cannot be.
     """
+    if not isinstance(weights, str | Path):
+        raise UserError(f"weights is {weights!r}: give a name ({', '.join(shipped.names())}), a folder or a file")
     use_compilation_cache()
     tiling = Tiling(max_tile, overlap, refinements)
     found = read_weights([weights])

@@ -61,6 +61,17 @@ def test_types_and_channels_of_one_image_agree(fuser):
     assert same(fuser(infrared[..., None], infrared), fuser(grey, infrared), 0)
 
 
+def test_a_result_shows_its_shapes_only(fuser):
+    assert repr(fuser(*pair())) == "Result(fused (20, 30, 3), dehazed (20, 30, 3), haze_density (20, 30))"
+
+
+def test_what_is_no_image_and_no_weights_is_told(fuser):
+    with pytest.raises(UserError, match="a path is no image"):
+        fuser("a.png", "b.png")
+    with pytest.raises(UserError, match="give a name"):
+        iassf_jax.load(None)
+
+
 def test_coloured_infrared_becomes_its_luma():
     colour = np.zeros((2, 2, 3), np.uint8)
     colour[..., 1] = 100
