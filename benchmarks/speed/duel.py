@@ -60,6 +60,7 @@ class Contender:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
         self.errors.close()
         if self.failure:
             return {"failure": self.failure}
