@@ -56,7 +56,7 @@ def pad_images(x: jax.Array, margin: int, border: str = "zero") -> jax.Array:
     padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     if border == "zero":
         return padded
-    if is_plain() or margin >= min(x.shape[1:3]):
+    if is_plain() or any(margin >= size for size in x.shape[1:3]):  # sizes may be symbols, which have no order
         return mirror_pad(mirror_pad(x, margin, margin, 1, border), margin, margin, 2, border)
     for axis in (1, 2):
         padded = _mirror_edges(padded, margin, margin, axis, border)
