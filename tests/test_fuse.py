@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -220,3 +221,14 @@ def test_a_full_disk_leaves_no_half_file(folders, weights):
     written = [name for name in files(folders / "out") if name.endswith(".png")]
     assert not [name for name in written if cv2.imread(str(folders / "out" / name)) is None]
     assert not [name for name in files(folders / "out") if name.endswith(".tmp")]
+
+
+@pytest.mark.slow
+def test_tiles_bound_the_memory_of_a_large_pair(weights):
+    """As `python -m benchmarks.large` measures it, with a tiny network."""
+    command = [sys.executable, "-m", "benchmarks.large", "--checkpoint", weights, "--size", "1536", "2048"]
+    peaks = []
+    for side in ("256", "2048"):  # in tiles, and as a whole
+        told = subprocess.run([*command, "--max-tile", side], check=True, capture_output=True, text=True).stdout
+        peaks.append(float(re.search(r"peak ([\d.]+) GiB", told).group(1)))
+    assert peaks[0] < 0.7 * peaks[1]
