@@ -37,7 +37,7 @@ def main() -> None:
     args = _arguments()
     if args.cpus:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cpus])
-    results: dict[str, Any] = {"machine": machine.description(), "limits": machine.limits(), "cases": {}}
+    results: dict[str, Any] = {"machine": machine.description("flax", "torch"), "limits": machine.limits(), "cases": {}}
     on_gpu = results["machine"]["platform"] != "cpu"
     name = args.name or "-".join((results["machine"]["device"].replace(" ", "_"), results["machine"]["date"]))
     args.output.mkdir(parents=True, exist_ok=True)

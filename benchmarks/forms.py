@@ -15,7 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models import bands, build_model, layers
+from benchmarks.speed.cases import OURS, Case
+from benchmarks.speed.jax_contenders import inference
+from iassf_jax.models import bands, layers
 from iassf_jax.models.dehazeformer import window_attention
 from iassf_jax.models.plain import plain_operations
 from iassf_jax.models.restormer import RestormerBlock, channel_products
@@ -36,10 +38,10 @@ def seconds(forms: dict[str, Form], args: tuple, rounds: int = 5) -> dict[str, f
     return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
-def compiled(function: Form, *args: Any, context: Any = None, **options: Any) -> Form:
+def compiled(function: Form, *args: Any, context: Any = None) -> Form:
     """Traced within a context, which `jax.jit` does not know of."""
     with context or contextlib.nullcontext():
-        return jax.jit(lambda *x: function(*x), **options).lower(*args).compile()
+        return jax.jit(lambda *x: function(*x)).lower(*args).compile()
 
 
 def image(channels: int, height: int = HEIGHT, width: int = WIDTH, batch: int = 1) -> jax.Array:
@@ -119,19 +121,12 @@ def embedding() -> tuple[dict[str, Form], tuple]:
 
 def order(name: str) -> tuple[dict[str, Form], tuple]:
     """A whole network with XLA's default order of operations and with ours."""
-    model = build_model({"name": name})
-    pair = image(3), image(1)
-    variables = jax.jit(model.init)(jax.random.key(0), *(x[:, :64, :64] for x in pair))
-
-    def images(variables: Any, *pair: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = model.apply(variables, *pair)
-        return out["dehazed"], out["fused"]
-
+    function, args = inference(Case("inference", HEIGHT, WIDTH, 1), name)
     forms = {}
     for title, options in (("default order", {}), ("memory order", compiler_options())):
-        program = compiled(images, variables, *pair, compiler_options=options)
+        program = function.lower(*args).compile(options)
         forms[f"{title}, {program.memory_analysis().temp_size_in_bytes / 2**20:.0f} MiB"] = program
-    return forms, (variables, *pair)
+    return forms, args
 
 
 def comparisons() -> Iterator[tuple[str, tuple[dict[str, Form], tuple]]]:
@@ -148,8 +143,8 @@ def comparisons() -> Iterator[tuple[str, tuple[dict[str, Form], tuple]]]:
         yield f"3x3, 24 to {features} channels", small_convolution(features)
     for shift in (0, 4):
         yield f"window attention, 24 channels, 2 heads, shift {shift}", windows(24, 2, shift)
-    for name in ("iassf", "iassf_release"):
-        yield f"network {name}", order(name)
+    for name in OURS:
+        yield f"network `{name}`", order(name)
 
 
 def main() -> None:

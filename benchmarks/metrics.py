@@ -7,15 +7,11 @@ uses much and which is not ours to ship, is timed as well: one by one and all ei
 """
 
 import argparse
-import datetime
 import functools
 import importlib.util
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -23,6 +19,7 @@ import numpy as np
 from sewar.full_ref import vifp
 from sklearn.metrics import mutual_info_score
 
+from benchmarks.speed import machine
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.metrics.color import to_gray
 from iassf_jax.metrics.filters import precision
@@ -119,11 +116,8 @@ def main() -> None:
     for name, row in rows.items():
         print(f"{name:<26}{row['times_faster']:8.1f} times faster, values differ by {row['relative_difference']:.0e}")
     print(f"all ten metrics of one image: {1 / every:.1f} images a second")
-    versions = {name: metadata.version(name) for name in ("jax", "scikit-learn", "sewar", "numpy")}
     result = {
-        "date": datetime.date.today().isoformat(),
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
-        "versions": versions,
+        **machine.description("scikit-learn", "sewar"),
         "size": [480, 640],
         "rows": rows,
         "images_per_second": 1 / every,

@@ -93,14 +93,15 @@ def fuse_files(
     path = _manifest_path(items, Path(output), options.shard)
     manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
-    todo = [item for item in items if item not in there]
+    known = set(there)
+    todo = [item for item in items if item not in known]
     manifest.write({}, problems)
     made: dict[str, dict[str, str]] = {}
-    for done, (item, error) in enumerate(_run(fuser, todo, options), 1):
-        if error is None:
-            made[item.stem] = _record(item)
+    for done, (item, outcome) in enumerate(_run(fuser, todo, options), 1):
+        if isinstance(outcome, UserError):
+            problems.append(problem_from(item.visible, outcome))
         else:
-            problems.append(problem_from(item.visible, error))
+            made[item.stem] = outcome
         progress(len(there) + done, len(items))
         manifest.write(made, problems)
     if not (made or there) and items and not items[0].in_folder:
@@ -174,8 +175,8 @@ def _partners(
     return items, problems
 
 
-def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, UserError | None]]:
-    """Fuses pairs in their order; reads ahead and writes behind, in threads."""
+def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, dict[str, str] | UserError]]:
+    """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads."""
     with ThreadPoolExecutor(_READ_AHEAD + 1) as pool:
         reading: list[Future] = [pool.submit(_read, item, options) for item in items[:_READ_AHEAD]]
         writing: tuple[Item, Future] | None = None
@@ -190,17 +191,17 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
                 written = Future()
                 written.set_exception(error)
             if writing:
-                yield writing[0], _error(writing[1])
+                yield writing[0], _outcome(writing[1])
             writing = item, written
         if writing:
-            yield writing[0], _error(writing[1])
+            yield writing[0], _outcome(writing[1])
 
 
-def _error(future: Future) -> UserError | None:
-    error = future.exception()
-    if error is not None and not isinstance(error, UserError):
-        raise error
-    return error
+def _outcome(future: Future) -> dict[str, str] | UserError:
+    try:
+        return future.result()
+    except UserError as error:
+        return error
 
 
 def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray]:
@@ -223,8 +224,10 @@ def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray]) -> Result:
         raise UserError(f"{size} pixels do not fit into the device's memory: lower --max-tile") from None
 
 
-def _write(item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result) -> None:
-    """The fused image last: where it is, the others are."""
+def _write(
+    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result
+) -> dict[str, str]:
+    """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
     for kind in save:
         if kind == "dehazed":
             images.write_image(item.output(kind), result.dehazed)
@@ -233,6 +236,8 @@ def _write(item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.nd
         elif kind == "panel":
             images.write_image(item.output(kind), panel(visible, infrared, result))
     images.write_image(item.target, result.fused)
+    files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
+    return files | {"inputs_sha256": _hash(item)}
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -260,15 +265,14 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
     }
 
 
-def _record(item: Item) -> dict[str, str]:
-    return {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target), "inputs_sha256": _hash(item)}
-
-
 def _hash(item: Item) -> str:
     """Of both input files: the same names may hold other images, and the same images may have moved."""
     digest = hashlib.sha256()
     for path in (item.visible, item.infrared):
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        try:
+            digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
     return digest.hexdigest()
 
 
@@ -298,7 +302,11 @@ def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> li
             raise UserError(f"{found[0]}: is there already: choose another --output, or --overwrite")
         if record is None or not all(file.is_file() for file in files):
             continue
-        if record.get("inputs_sha256", "") != _hash(item):
+        try:
+            inputs = _hash(item)
+        except UserError:
+            continue  # told when its turn comes
+        if record.get("inputs_sha256", "") != inputs:
             raise UserError(f"{item.target}: was made from other images: choose another --output, or --overwrite")
         there.append(item)
     return there

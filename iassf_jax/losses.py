@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.data.images import LUMA_601
 from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
@@ -29,7 +30,7 @@ def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
     Ours: YCbCr fusion, as a target. Clipped to [-1, 1].
     """
-    weights = jnp.array([0.299, 0.587, 0.114], visible.dtype)
+    weights = jnp.asarray(LUMA_601, visible.dtype)
     lumas = ((x * weights.reshape(1, 1, 1, 3)).sum(axis=-1, keepdims=True) for x in (infrared, visible))
     return jnp.clip(visible + jnp.maximum(next(lumas) - next(lumas), 0), -1, 1)
 

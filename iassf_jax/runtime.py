@@ -1,4 +1,4 @@
-"""Process-wide set-up for command lines."""
+"""Process-wide set-up for command lines, and how programs are compiled for the device at hand."""
 
 import functools
 import os

@@ -7,18 +7,16 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import tiny
 from iassf_jax.cli import main
-from iassf_jax.convert.formats import Weights, write_weights
+from iassf_jax.convert.formats import write_weights
 from iassf_jax.data import images
-from iassf_jax.models import build_model, full_settings
 
 STEMS = ("a", "b", "c")
 
@@ -26,9 +24,7 @@ STEMS = ("a", "b", "c")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    settings = full_settings(dict(tiny.get_config().model))
-    params = jax.jit(build_model(settings).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1)))
-    write_weights(Weights(settings, params), path)
+    write_weights(tiny.weights(), path)
     return path
 
 
@@ -122,6 +118,20 @@ def test_results_of_other_images_are_not_passed_off(fuse, folders):
     assert "(3 were there)" in fuse("moved", "ir", "out")[1]
     (folders / "moved/b.png").write_bytes((folders / "vi/a.png").read_bytes())
     assert "b.png: was made from other images" in fuse("moved", "ir", "out")[2]
+
+
+def test_an_input_that_can_no_longer_be_read_is_one_bad_file(fuse, folders, monkeypatch):
+    fuse()
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "b.png" and path.parent.name == "vi":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    code, out, errors = fuse()
+    assert code == 1 and "(2 were there)" in out and errors.startswith("1 left out:\n") and "vi/b.png" in errors
 
 
 def test_a_run_that_made_nothing_stands_in_no_ones_way(fuse, folders):

@@ -5,27 +5,19 @@ import json
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import iassf_jax
 import tiny
 from iassf_jax import shipped
-from iassf_jax.convert.formats import Weights
 from iassf_jax.errors import UserError
 from iassf_jax.fuser import Fuser, prepare_pair, stretch
-from iassf_jax.models import build_model, full_settings
 
 
 @pytest.fixture(scope="module")
 def fuser():
-    settings = full_settings(dict(tiny.get_config().model))
-    model = build_model(settings)
-    return Fuser(
-        Weights(settings, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1))))
-    )
+    return Fuser(tiny.weights())
 
 
 def pair(height=20, width=30, dtype=np.uint8, seed=0):

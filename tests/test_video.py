@@ -1,27 +1,19 @@
 """Videos: streamed in, written as a whole, without flicker, and refused in one line."""
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import tiny
 from iassf_jax.cli import main
-from iassf_jax.convert.formats import Weights
 from iassf_jax.errors import UserError
 from iassf_jax.fuser import Fuser, load
-from iassf_jax.models import build_model, full_settings
 from iassf_jax.video import SteadyFuser, fuse_videos
 
 
 @pytest.fixture(scope="module")
 def fuser():
-    settings = full_settings(dict(tiny.get_config().model))
-    model = build_model(settings)
-    return Fuser(
-        Weights(settings, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 8, 1))))
-    )
+    return Fuser(tiny.weights())
 
 
 def video(path, count=5, size=(64, 96), rate=10, start=0):

@@ -1,6 +1,11 @@
 """A config that trains in seconds: generated scenes of 40x56 and a very small network."""
 
+import jax
+import jax.numpy as jnp
+
 from configs import msrs
+from iassf_jax.convert.formats import Weights
+from iassf_jax.models import build_model, full_settings
 
 
 def get_config():
@@ -17,3 +22,10 @@ def get_config():
         config.eval.update(every=0, num_images=2, num_samples=1)
         config.checkpoint.every = 2
     return config
+
+
+def weights():
+    """Fresh weights of that network."""
+    settings = full_settings(dict(get_config().model))
+    images = (jnp.zeros((1, 8, 8, channels)) for channels in (3, 1))
+    return Weights(settings, jax.jit(build_model(settings).init)(jax.random.key(0), *images))

@@ -22,10 +22,10 @@ _ROOT = Path(__file__).parents[2]
 class Contender:
     """A worker process."""
 
-    def __init__(self, case: Case, name: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, case: Case, name: str) -> None:
         """Starts it and waits for its first run; `failure` says in a line why there is none."""
         self.name, self.times, self.memory = name, [], 0
-        environment = os.environ | _PASSIVE | _SHARED_GPU | (environment or {})
+        environment = os.environ | _PASSIVE | _SHARED_GPU
         self.errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
         command = [sys.executable, "-m", "benchmarks.speed.worker"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}

@@ -22,8 +22,8 @@ class Work:
     """A compiled program and its arguments."""
 
     def __init__(self, case: Case, name: str) -> None:
-        """Compiles; what it costs is then known by XLA's own count."""
-        build = {"inference": _inference, "train step": _train_step, "haze density": _haze, "Restormer block": _block}
+        """Builds, counts and compiles the program."""
+        build = {"inference": inference, "train step": _train_step, "haze density": _haze, "Restormer block": _block}
         function, self.args = build[case.task](case, name)
         self.products, self.bytes = count_products(function, *self.args)
         self.program = function.lower(*self.args).compile(compiler_options())
@@ -60,7 +60,8 @@ def _pair(case: Case) -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.asarray(rng.uniform(-1, 1, (*shape, c)), jnp.float32) for c in (3, 1))
 
 
-def _inference(case: Case, name: str) -> tuple[Any, tuple]:
+def inference(case: Case, name: str) -> tuple[Any, tuple]:
+    """A network as a jitted function to its two images, and the function's arguments."""
     model, _ = _network(name)
     pair = _pair(case)
     variables = jax.jit(model.init)(jax.random.key(0), *(x[:1, :64, :64] for x in pair))

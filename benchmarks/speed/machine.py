@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 
-def description() -> dict[str, Any]:
-    """Device, cores, date and versions."""
+def description(*packages: str) -> dict[str, Any]:
+    """Device, cores, date, and versions of JAX, NumPy and further packages."""
     versions = {}
-    for package in ("jax", "jaxlib", "flax", "numpy", "torch"):
+    for package in ("jax", "jaxlib", "numpy", *packages):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

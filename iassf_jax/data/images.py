@@ -29,7 +29,7 @@ MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
-_LUMA_601 = np.array([0.299, 0.587, 0.114])
+LUMA_601 = np.array([0.299, 0.587, 0.114])
 
 # Start-of-frame markers of JPEG: C0 to CF, less DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -274,7 +274,7 @@ def one_channel(image: Array) -> Array:
     first = image[..., 0]
     if (image == image[..., :1]).all() or image.shape[2] == 1:
         return np.ascontiguousarray(first)
-    luma = image @ _LUMA_601
+    luma = image @ LUMA_601
     return (luma if image.dtype.kind == "f" else np.rint(luma)).astype(image.dtype)
 
 

@@ -14,6 +14,7 @@ from einops import rearrange
 
 from iassf_jax.models.layers import depthwise_conv, pointwise_product
 from iassf_jax.models.plain import is_plain
+from iassf_jax.models.whole_image import pixel_shares
 
 PIXELS = 10_000  # of a band: a few MB of the widest maps
 MIN_ROWS = 8  # each band projects two rows more, which its neighbours project as well
@@ -72,20 +73,21 @@ def _flat(x: jax.Array) -> jax.Array:
 
 
 def attention_in_bands(
-    x: jax.Array, project: jax.Array, convolve: jax.Array, shares: jax.Array | None, bands: Bands
+    x: jax.Array, project: jax.Array, convolve: jax.Array, bands: Bands
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
     """Queries, keys and values of a map, of which only the values leave the band.
 
     Args:
         x: float[B, H, W, C].
         project, convolve: kernels float[C, 3C] and float[3, 3, 1, 3C].
-        shares: float32[H, W] of sum 1, what each pixel counts in a mean; None: all the same.
         bands: as `cut` gives.
 
     Returns:
-        Means over the pixels, float32, of q k^T [B, C, C] and of squares of q and k [B, C]; the values [B, H, W, C].
+        Means over the counted pixels, float32, of q k^T [B, C, C] and of the squares of q and k [B, C]; and the values
+        [B, H, W, C].
     """
     batch, height, width, channels = x.shape
+    shares = pixel_shares(height, width)
     if shares is None:
         shares = jnp.full((height, 1), 1.0 / (height * width))
     shares = jnp.pad(shares, ((0, bands.count * bands.rows - height), (0, 0)))

@@ -81,18 +81,13 @@ def window_attention(qkv: jax.Array, bias: jax.Array, shift: int) -> jax.Array:
         missing = -qkv.shape[axis] % WINDOW
         after = (WINDOW - shift + missing) % WINDOW if shift else missing
         qkv = mirror_pad(qkv, shift, after, axis, "reflect")
-    if _in_strips(qkv):
+    if bands.cut(qkv):  # a row of windows at a time, whose 64 x 64 weights stay in a CPU's caches
         strips = rearrange(qkv, "b (r y) w c -> r b y w c", y=WINDOW)
         out = jax.lax.map(lambda strip: _attend(strip, bias), strips)
         out = rearrange(out, "r b y w c -> b (r y) w c")
     else:
         out = _attend(qkv, bias)
     return out[:, shift : shift + height, shift : shift + width]
-
-
-def _in_strips(qkv: jax.Array) -> bool:
-    """Whether to go through an image a row of windows at a time, for a CPU's caches; small images stay whole."""
-    return bands.cut(qkv) is not None
 
 
 def _attend(qkv: jax.Array, bias: jax.Array) -> jax.Array:

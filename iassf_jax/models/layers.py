@@ -53,14 +53,13 @@ def _mirror_edges(x: jax.Array, before: int, after: int, axis: int, border: str)
 
 def pad_images(x: jax.Array, margin: int, border: str = "zero") -> jax.Array:
     """Pads [B, H, W, C] by `margin` pixels on all four sides; border is "zero", "symmetric" or "reflect"."""
-    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    if border == "zero":
-        return padded
-    if is_plain() or any(margin >= size for size in x.shape[1:3]):  # sizes may be symbols, which have no order
+    small = any(margin >= size for size in x.shape[1:3])  # sizes may be symbols, which have no order
+    if border != "zero" and (small or is_plain()):
         return mirror_pad(mirror_pad(x, margin, margin, 1, border), margin, margin, 2, border)
-    for axis in (1, 2):
-        padded = _mirror_edges(padded, margin, margin, axis, border)
-    return padded
+    x = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    for axis in (1, 2) if border != "zero" else ():
+        x = _mirror_edges(x, margin, margin, axis, border)
+    return x
 
 
 def shifted_depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -135,9 +135,7 @@ class MDTA(nn.Module):
         convolve = DepthwiseConv(3, self.use_bias, dtype=self.dtype, name="qkv_dwconv")
         x = x.astype(self.dtype)
         if (bands := cut(x)) and not self.use_bias:
-            shares = pixel_shares(*x.shape[1:3])
-            kernels = qkv.weights(channels)[0], convolve.weights(3 * channels)[0]
-            means, v = attention_in_bands(x, *kernels, shares, bands)
+            means, v = attention_in_bands(x, qkv.weights(channels)[0], convolve.weights(3 * channels)[0], bands)
             products = of_whole_image(self, "products", lambda: by_heads(*means, self.num_heads))
         else:
             q, k, v = jnp.split(convolve(qkv(x)), 3, axis=-1)
