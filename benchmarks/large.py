@@ -4,19 +4,14 @@ A generated scene, enlarged; peak resident memory of this process, with and with
 """
 
 import argparse
-import resource
 import time
 
 import cv2
 
+from benchmarks import memory
 from iassf_jax import shipped
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.fuser import load
-
-
-def peak_gib() -> float:
-    """Peak resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -29,12 +24,13 @@ def main() -> None:
     args = parser.parse_args()
     scene = SceneSource(1, 3, 750, 1000)[0]
     pair = [cv2.resize(x, args.size[::-1], interpolation=cv2.INTER_CUBIC) for x in (scene.visible, scene.infrared)]
-    before = peak_gib()
+    before = memory.peak()
     start = time.perf_counter()
     fused = load(args.checkpoint, max_tile=args.max_tile, refinements=args.refinements)(*pair).fused
     minutes = (time.perf_counter() - start) / 60
-    size = f"{fused.shape[1]} x {fused.shape[0]}"
-    print(f"{size}, max_tile {args.max_tile}: peak {peak_gib():.1f} GiB ({before:.1f} before), {minutes:.1f} minutes")
+    size = f"{fused.shape[1]} x {fused.shape[0]}, max_tile {args.max_tile}"
+    peak = f"{memory.peak() / 2**30:.2f} GiB ({before / 2**30:.2f} before)"
+    print(f"{size}: peak {peak}, {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -6,21 +6,12 @@ run. Processes of their own keep each side's memory, threads and allocator apart
 
 import importlib
 import json
-import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from benchmarks import memory
 from benchmarks.speed.cases import OURS, Case
-
-
-def _peak_memory() -> int:
-    """Bytes resident at most in this program so far; what getrusage tells includes the parent before the fork."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 
 
 def _say(message: dict[str, Any]) -> None:
@@ -33,7 +24,7 @@ def main() -> None:
     case, name = Case(*job["case"]), job["contender"]
     side = "jax" if name.removesuffix("_bf16") in OURS else "torch"
     contenders = importlib.import_module(f"benchmarks.speed.{side}_contenders")
-    before, start = _peak_memory(), time.perf_counter()
+    before, start = memory.peak(), time.perf_counter()
     work = contenders.Work(case, name)
     work()
     first = time.perf_counter() - start
@@ -44,7 +35,7 @@ def main() -> None:
             work()
         seconds = time.perf_counter() - start
         device = contenders.peak_device_memory()
-        _say({"seconds": seconds, "memory": _peak_memory() if device is None else device})
+        _say({"seconds": seconds, "memory": memory.peak() if device is None else device})
 
 
 if __name__ == "__main__":
