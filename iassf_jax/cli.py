@@ -86,6 +86,21 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
 
+    pack = commands.add_parser(
+        "pack", help="pairs as a few large files, for training elsewhere: give the folder as root"
+    )
+    pack.add_argument("--data", required=True, metavar="ROOT[,ROOT]", help="as --config.data.root")
+    pack.add_argument("--output", required=True, metavar="DIR", help="a new folder")
+    how = pack.add_mutually_exclusive_group()
+    how.add_argument("--quality", type=int, default=92, help="of JPEG, for 8-bit images (default: 92)")
+    how.add_argument("--lossless", action="store_true", help="PNG for everything, about four times as large")
+    pack.add_argument("--without-hazy", action="store_true", help="leave stored hazy images out")
+    pack.add_argument("--layout", default="auto", help="as --config.data.layout")
+    pack.add_argument("--folder", action="append", default=[], type=_folder, metavar="ROLE=PATH",
+                      help="as --config.data.folders.ROLE; may be repeated")  # fmt: skip
+    pack.add_argument("--val-fraction", type=float, default=0.05, help="as --config.data.val_fraction (default: 0.05)")
+    pack.set_defaults(run=_pack)
+
     demo = commands.add_parser("demo", help="a web page on this machine: choose a pair, see it dehazed and fused")
     demo.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     demo.add_argument("--port", type=int, default=7860, help="default: 7860")
@@ -300,6 +315,35 @@ def _scenes(args: argparse.Namespace) -> None:
 
     stems = write_scenes(args.output, args.count, args.seed, *args.size)
     print(f"{len(stems)} scenes in {args.output}")
+
+
+def _folder(text: str) -> tuple[str, str]:
+    role, _, path = text.partition("=")
+    if not (role and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ROLE=PATH")
+    return role, path
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from iassf_jax.data.layouts import format_problems
+    from iassf_jax.data.packed import pack
+
+    folders = dict(args.folder) or None
+    with tqdm(unit="pair", disable=None) as bar:
+        packed = pack(
+            args.data,
+            args.output,
+            layout="folders" if folders else args.layout,
+            folders=folders,
+            val_fraction=args.val_fraction,
+            quality=None if args.lossless else args.quality,
+            with_hazy=not args.without_hazy,
+            progress=_show(bar),
+        )
+    print(f"{packed.pairs} pairs, {packed.size / 1e6:.1f} MB in {packed.shards} files in {args.output}")
+    if packed.problems:
+        print(f"{len(packed.problems)} files are left out:\n{format_problems(packed.problems)}", file=sys.stderr)
+    return 1 if packed.problems else 0
 
 
 def _demo(args: argparse.Namespace) -> None:

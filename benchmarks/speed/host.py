@@ -11,6 +11,7 @@ from typing import Any
 
 from configs import haze, msrs
 from iassf_jax.data import images, pipeline
+from iassf_jax.data.packed import pack
 from iassf_jax.data.scenes import SceneSource
 
 
@@ -34,17 +35,19 @@ def start_up(height: int = 480, width: int = 640) -> dict[str, float]:
 
 
 def data_rates(batches: int = 40, height: int = 480, width: int = 640) -> dict[str, float]:
-    """Training images a second that the pipeline makes of PNG pairs; workers as given, crops and batches of 6."""
+    """Training images a second that the pipeline makes of PNG files, and of the same pairs packed as JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for i, scene in enumerate(SceneSource(24, 0, height, width)):
-            images.write_image(root / "vi" / f"{i}.png", scene.visible)
-            images.write_image(root / "ir" / f"{i}.png", scene.infrared)
+            images.write_image(root / "png" / "vi" / f"{i}.png", scene.visible)
+            images.write_image(root / "png" / "ir" / f"{i}.png", scene.infrared)
+        pack(str(root / "png"), root / "packed", val_fraction=0.0)
         rates = {}
         for title, config, workers in _settings():
-            with config.unlocked():
-                config.data.root, config.data.num_workers, config.data.val_fraction = str(root), workers, 0.0
-            rates[title] = _rate(config, batches)
+            for form in ("png", "packed"):
+                with config.unlocked():
+                    config.data.update(root=str(root / form), num_workers=workers, val_fraction=0.0)
+                rates[f"{title}, {form}"] = _rate(config, batches)
         return rates
 
 

@@ -330,6 +330,11 @@ def load_depth(path: PathLike, meaning: str, scale: float) -> Array:
     """
     check_depth_settings(meaning, scale)
     values = images.open_npy(path) if str(path).lower().endswith(".npy") else images.read_image(path)
+    return metres_of(path, values, meaning, scale)
+
+
+def metres_of(path: PathLike, values: Array, meaning: str, scale: float) -> Array:
+    """`load_depth` of a map's values `[H, W]` or `[H, W, 3]`; `path` names it in errors."""
     if values.ndim == 3:
         if (values != values[..., :1]).any():
             raise UserError(f"{path}: is a coloured picture of depth, not depth: export the values as one grey channel")

@@ -3,15 +3,17 @@
 Files hold uint8 or uint16; networks take float32 in [-1, 1]. Nothing here imports jax: data workers run it.
 """
 
+import io
 import os
 import stat
-import struct
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from iassf_jax.data.image_headers import BadHeader, header_size
 from iassf_jax.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -30,114 +32,6 @@ MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
 LUMA_601 = np.array([0.299, 0.587, 0.114])
-
-# Start-of-frame markers of JPEG: C0 to CF, less DHT (C4), JPG (C8) and DAC (CC).
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-class _BadHeader(Exception):
-    """The bytes are no header that we can read; the message is the reason."""
-
-
-def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
-    data = file.read(struct.calcsize(layout))
-    if len(data) < struct.calcsize(layout):
-        raise _BadHeader("is cut off in its header")
-    return struct.unpack(layout, data)
-
-
-def _png_size(file: BinaryIO) -> tuple[int, int]:
-    file.seek(12)
-    name, width, height = _unpack(file, ">4sII")
-    if name != b"IHDR":
-        raise _BadHeader("has a damaged PNG header")
-    return height, width
-
-
-def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
-    file.seek(2)
-    while True:
-        prefix, marker = _unpack(file, ">BB")
-        while marker == 0xFF:  # fill bytes are allowed before a marker
-            (marker,) = _unpack(file, ">B")
-        if prefix != 0xFF or marker in (0xD9, 0xDA):
-            raise _BadHeader("has a damaged JPEG header")
-        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            continue
-        (length,) = _unpack(file, ">H")
-        if marker in _JPEG_FRAMES:
-            _, height, width = _unpack(file, ">BHH")
-            return height, width
-        file.seek(max(length, 2) - 2, os.SEEK_CUR)
-
-
-def _webp_size(file: BinaryIO) -> tuple[int, int]:
-    file.seek(12)
-    chunk, _ = _unpack(file, "<4sI")
-    if chunk == b"VP8X":
-        data = _unpack(file, "<10B")
-        width, height = (data[i] + (data[i + 1] << 8) + (data[i + 2] << 16) + 1 for i in (4, 7))
-    elif chunk == b"VP8L":
-        _, bits = _unpack(file, "<BI")
-        width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    elif chunk == b"VP8 ":
-        _, code, width, height = _unpack(file, "<3s3sHH")
-        if code != b"\x9d\x01\x2a":
-            raise _BadHeader("has a damaged WebP header")
-        width, height = width & 0x3FFF, height & 0x3FFF
-    else:
-        raise _BadHeader("has a damaged WebP header")
-    return height, width
-
-
-def _bmp_size(file: BinaryIO) -> tuple[int, int]:
-    file.seek(14)
-    header, width, height = _unpack(file, "<Iii")
-    if header == 12:
-        raise _BadHeader("has the BMP header of OS/2, with which OpenCV loses the colours: save it as PNG")
-    return abs(height), width  # a negative height only says that the rows run downwards
-
-
-def _tiff_size(file: BinaryIO) -> tuple[int, int]:
-    file.seek(0)
-    order = "<" if file.read(2) == b"II" else ">"
-    (version,) = _unpack(file, order + "H")
-    if version == 43:  # BigTIFF
-        count_type, entry, scalars = "Q", "HHQ8s", {1: "B", 3: "H", 4: "I", 16: "Q"}
-        _, _, offset = _unpack(file, order + "HHQ")
-    else:
-        count_type, entry, scalars = "H", "HHI4s", {1: "B", 3: "H", 4: "I"}
-        (offset,) = _unpack(file, order + "I")
-    file.seek(offset)
-    (count,) = _unpack(file, order + count_type)
-    tags = {}
-    for _ in range(min(count, 4096)):
-        tag, kind, _, value = _unpack(file, order + entry)
-        if kind in scalars:
-            tags[tag] = struct.unpack_from(order + scalars[kind], value)[0]
-    if 256 not in tags or 257 not in tags:
-        raise _BadHeader("has a TIFF header without a width or height")
-    # OpenCV turns such TIFF files, but not JPEG, PNG or WebP: refuse rather than treat formats differently.
-    if tags.get(274, 1) != 1:
-        raise _BadHeader(f"has the TIFF orientation tag {tags[274]}: save it upright and without the tag")
-    return tags[257], tags[256]
-
-
-def _header_size(file: BinaryIO) -> tuple[int, int]:
-    start = file.read(12)
-    if not start:
-        raise _BadHeader("is empty: copy or download it again")
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_size(file)
-    if start.startswith(b"\xff\xd8\xff"):
-        return _jpeg_size(file)
-    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
-        return _webp_size(file)
-    if start.startswith(b"BM"):
-        return _bmp_size(file)
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _tiff_size(file)
-    raise _BadHeader("is not a PNG, JPEG, WebP, BMP or TIFF image, whatever its name says: convert it")
 
 
 def _open(path: PathLike) -> BinaryIO:
@@ -159,8 +53,8 @@ def _open(path: PathLike) -> BinaryIO:
 
 def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
     try:
-        height, width = _header_size(file)
-    except _BadHeader as error:
+        height, width = header_size(file)
+    except BadHeader as error:
         reason = str(error)
         raise UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again")) from None
     if height < 1 or width < 1:
@@ -207,12 +101,18 @@ def read_image(path: PathLike) -> Array:
         UserError: the file is missing, unreadable, no image, too large, truncated, or not of 8 or 16 bits.
     """
     with _open(path) as file:
-        height, width = _checked_size(path, file)
+        _checked_size(path, file)  # before the whole file is read: it may be huge, or endless
         file.seek(0)
         try:
             data = file.read()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error}): copy it again") from None
+    return decode_image(path, data)
+
+
+def decode_image(path: PathLike, data: bytes) -> Array:
+    """`read_image` of a file's content; `path` names it in errors."""
+    height, width = _checked_size(path, io.BytesIO(data))
     damaged = f"{path}: is truncated or damaged and cannot be decoded: copy or download it again"
     # Scan data cannot hold these markers, so a whole JPEG has an end (D9) after its last start of scan (DA).
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
@@ -245,7 +145,11 @@ def read_visible(path: PathLike) -> Array:
     Raises:
         UserError: as `read_image`.
     """
-    image = read_image(path)
+    return three_channels(read_image(path))
+
+
+def three_channels(image: Array) -> Array:
+    """`[H, W, 3]` of that, or of `[H, W]`, repeated."""
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 
@@ -391,12 +295,27 @@ def write_image(path: PathLike, image: Array) -> None:
         raise UserError(f"{path}: an array of shape {image.shape} is no image: pass [H, W] or [H, W, 3]")
     if image.dtype == np.uint16 and suffix not in _SUFFIXES_16_BIT:
         raise UserError(f"{path}: '{suffix}' cannot hold 16 bits: use .png or .tif, or bring the image to uint8")
+    write_bytes(path, encode_image(path, image, suffix))
+
+
+def encode_image(path: PathLike, image: Array, suffix: str, options: Sequence[int] = ()) -> bytes:
+    """The content of an image file: uint8 or uint16 `[H, W]` or `[H, W, 3]` (R, G, B).
+
+    Args:
+        path: names it in errors.
+        image: the pixels.
+        suffix: the format, with its dot.
+        options: OpenCV's, of that format.
+
+    Raises:
+        UserError: the format cannot hold it.
+    """
     if image.ndim == 3:
         image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     try:
-        done, data = cv2.imencode(suffix, image)
+        done, data = cv2.imencode(suffix, image, options)
     except cv2.error:
         done = False
     if not done:
         raise UserError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels do not fit '{suffix}': use .png")
-    write_bytes(path, data.tobytes())
+    return data.tobytes()

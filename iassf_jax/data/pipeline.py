@@ -22,7 +22,8 @@ from iassf_jax.data import images
 from iassf_jax.data.degrade import degrade
 from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
 from iassf_jax.data.layouts import SPLITS, Pair, PairList
-from iassf_jax.data.roots import find_pairs_in_roots
+from iassf_jax.data.packed import open_packed
+from iassf_jax.data.roots import find_pairs_in_roots, is_packed
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
 
@@ -121,6 +122,10 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
         raise UserError(f"data.source is {data['source']!r}: set it to 'pairs' or 'scenes'")
     folders = {role: path for role, path in dict(data["folders"]).items() if path} or None
     layout = "folders" if folders else data["layout"]
+    if is_packed(data["root"]):
+        return open_packed(data["root"], split, data["depth_meaning"], data["depth_scale"], data["verify"]), PairList(
+            (), ()
+        )
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
     return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
 

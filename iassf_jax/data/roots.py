@@ -8,6 +8,13 @@ from dataclasses import replace
 from iassf_jax.data.layouts import PairList, find_pairs
 from iassf_jax.errors import UserError
 
+PACK_INDEX = "pack.json"
+
+
+def is_packed(root: str) -> bool:
+    """Whether a data root is a folder that `packed.pack` made."""
+    return os.path.isfile(os.path.join(root, PACK_INDEX))
+
 
 def split_roots(root: str) -> tuple[str, ...]:
     """The folders that a `data.root` names; a folder that has a comma in its name is itself.
@@ -50,6 +57,8 @@ def find_pairs_in_roots(
         UserError: what `find_pairs` raises for one of the folders; wrong names; `folders` that are the same for all.
     """
     roots = split_roots(root)
+    for part in filter(is_packed, roots):
+        raise UserError(f"{part}: is a packed folder: give it alone as data.root, or the folders that it was made of")
     if len(roots) == 1:
         return find_pairs(roots[0], layout, split, folders, verify, val_fraction)
     for role, path in (folders or {}).items():

@@ -1,0 +1,301 @@
+"""Pairs packed into a few large files: ArrayRecord shards, and an index that names them, their pairs and their splits.
+
+A packed folder stands for the data set that it was made of: give it as `data.root`. It travels as a few pieces, and
+Grain reads any of its pairs without a search. A record is a MessagePack map: role (visible, infrared, hazy, depth) ->
+the content of an image file (or .npy file), so that nothing but the lossy JPEG, where that is asked for, changes.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grain
+import msgpack
+import numpy as np
+
+from iassf_jax.data import images
+from iassf_jax.data.haze import check_depth_settings, metres_of
+from iassf_jax.data.images import PathLike
+from iassf_jax.data.layouts import SPLITS, Pair, Problem
+from iassf_jax.data.roots import PACK_INDEX, find_pairs_in_roots
+from iassf_jax.errors import UserError
+
+_FORMAT = 1
+_NPY = b"\x93NUMPY"
+
+
+@dataclass(frozen=True)
+class PackedSource:
+    """Random access to the pairs of one split of a packed folder.
+
+    Attributes:
+        shards: paths of all of its ArrayRecord files, in order.
+        indices: numbers of this split's records.
+        stems: their names.
+        depth_meaning, depth_scale: as `load_depth` takes them, where pairs have depth maps.
+    """
+
+    shards: tuple[str, ...]
+    indices: tuple[int, ...]
+    stems: tuple[str, ...]
+    depth_meaning: str = ""
+    depth_scale: float = 1.0
+
+    @functools.cached_property
+    def _records(self) -> Any:
+        return grain.sources.ArrayRecordDataSource(list(self.shards))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open files: each worker process opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_records"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        files = msgpack.unpackb(self._records[self.indices[index]])
+        stem = self.stems[index]
+        example = {
+            "index": np.int64(index),
+            "clear": images.three_channels(images.decode_image(stem, files["visible"])),
+            "infrared": images.decode_image(stem, files["infrared"]),
+        }
+        if "hazy" in files:
+            example["hazy"] = images.three_channels(images.decode_image(stem, files["hazy"]))
+        if "depth" in files and self.depth_meaning:
+            check_depth_settings(self.depth_meaning, self.depth_scale)
+            example["depth"] = metres_of(stem, _values(stem, files["depth"]), self.depth_meaning, self.depth_scale)
+        return example
+
+
+def _values(name: str, data: bytes) -> np.ndarray:
+    if data.startswith(_NPY):
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    return images.decode_image(name, data)
+
+
+def open_packed(
+    root: PathLike, split: str, depth_meaning: str = "", depth_scale: float = 1.0, verify: bool = True
+) -> PackedSource:
+    """Opens one split of a packed folder.
+
+    Args:
+        root: the folder.
+        split: "train", "val", "test" or "all"; the first three as they were when the data was packed.
+        depth_meaning, depth_scale: as of `PackedSource`.
+        verify: compare the files with their SHA-256; if false, only with their sizes.
+
+    Raises:
+        UserError: a damaged folder, or a split that it does not have.
+    """
+    root = Path(root)
+    try:
+        index = json.loads((root / PACK_INDEX).read_text(encoding="utf-8"))
+        stems, splits, shards = index["stems"], index["splits"], index["shards"]
+        chosen = range(len(stems)) if split == "all" else splits.get(split, ())
+        source = PackedSource(
+            tuple(str(root / shard["name"]) for shard in shards),
+            tuple(chosen),
+            tuple(stems[i] for i in chosen),
+            depth_meaning,
+            depth_scale,
+        )
+        expected = [(int(shard["bytes"]), shard["sha256"]) for shard in shards]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(f"{root / PACK_INDEX}: cannot be read ({error}): pack the data again") from None
+    if index.get("format") != _FORMAT:
+        raise UserError(
+            f"{root / PACK_INDEX}: has format {index.get('format')}, we read {_FORMAT}: pack the data again"
+        )
+    if not source.indices:
+        known = ", ".join(name for name in splits if splits[name])
+        raise UserError(f"{root}: was packed without a pair for the split '{split}', only {known}: pack it again")
+    for path, (size, digest) in zip(source.shards, expected, strict=True):
+        _check_shard(Path(path), size, digest if verify else None)
+    return source
+
+
+def _check_shard(path: Path, size: int, digest: str | None) -> None:
+    try:
+        whole = path.stat().st_size == size
+        if whole and digest:
+            with path.open("rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): copy the packed folder again") from None
+    if not whole:
+        raise UserError(f"{path}: is not as it was packed (cut off or damaged): copy the packed folder again")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` wrote: numbers of pairs and shards, bytes, and what was left out."""
+
+    pairs: int
+    shards: int
+    size: int
+    problems: tuple[Problem, ...]
+
+
+def pack(
+    root: str,
+    output: PathLike,
+    *,
+    layout: str = "auto",
+    folders: Mapping[str, str] | None = None,
+    val_fraction: float = 0.05,
+    quality: int | None = 92,
+    with_hazy: bool = True,
+    shard_bytes: int = 15 * 2**20,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Packed:
+    """Packs the pairs of data sets, with the splits that they have.
+
+    Args:
+        root: one folder or several with commas between them, as `data.root`.
+        output: the new folder; it is there as a whole or not at all.
+        layout, folders, val_fraction: as of `find_pairs`.
+        quality: of JPEG, 1 to 100, for 8-bit images, chroma at full size; None: everything is PNG, without loss.
+            Images of 16 bits and depth maps are never lossy. Coloured infrared images become their luma.
+        with_hazy: pack stored hazy images; without them, haze is made when the pairs are read.
+        shard_bytes: a file ends with the pair that fills it to this.
+        progress: called with (done, total) pairs.
+
+    Raises:
+        UserError: no usable pair, a wrong setting, an output that is there already, or nothing can be written.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UserError(f"the JPEG quality is {quality}: use 1 to 100, or pack without loss")
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output}: is there already: give a new folder")
+    find = functools.partial(find_pairs_in_roots, root, layout, folders=folders, val_fraction=val_fraction)
+    found = find(split="all", verify=True)
+    names = {"visible", "infrared", "depth"} | ({"hazy"} if with_hazy else set())
+    try:
+        with _new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
+            for done, pair in enumerate(found.pairs):
+                files = {role: path for role, path in pair.files().items() if role in names}
+                shards.write(msgpack.packb({role: _content(role, path, quality) for role, path in files.items()}))
+                progress(done + 1, len(found.pairs))
+            index = {
+                "format": _FORMAT,
+                "encoding": "PNG, lossless" if quality is None else f"8 bits: JPEG, quality {quality}; else lossless",
+                "stems": [pair.stem for pair in found.pairs],
+                "splits": _splits(found.pairs, find),
+                "shards": shards.close(),
+            }
+            images.write_bytes(scratch / PACK_INDEX, (json.dumps(index, indent=1) + "\n").encode())
+    except (OSError, RuntimeError) as error:  # the second is the writer's
+        why = error.strerror if isinstance(error, OSError) else str(error).split(";")[0]
+        raise UserError(f"{output}: cannot be written ({why}): check the folder and the disk") from None
+    size = sum(shard["bytes"] for shard in index["shards"])
+    return Packed(len(found.pairs), len(index["shards"]), size, found.problems)
+
+
+def _content(role: str, path: str, quality: int | None) -> bytes:
+    """A file as it goes into the record."""
+    if role == "depth":
+        if not path.lower().endswith(".npy"):
+            return images.encode_image(path, images.read_image(path), ".png")
+        data = io.BytesIO()
+        np.save(data, np.ascontiguousarray(images.open_npy(path)))
+        return data.getvalue()
+    image = images.read_infrared(path) if role == "infrared" else images.read_image(path)
+    if quality is None or image.dtype != np.uint8:
+        return images.encode_image(path, image, ".png")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return images.encode_image(path, image, ".jpg", options)
+
+
+def _splits(pairs: tuple[Pair, ...], find: Callable[..., Any]) -> dict[str, list[int]]:
+    """Numbers of the pairs in each split that there is."""
+    number = {pair.visible: i for i, pair in enumerate(pairs)}
+    splits = {}
+    for split in SPLITS:
+        with contextlib.suppress(UserError):  # no such split, or not one good pair in it
+            found = find(split=split, verify=False).pairs
+            splits[split] = [number[pair.visible] for pair in found if pair.visible in number]
+    return splits
+
+
+@contextlib.contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder beside the output that becomes the output at the end, or is removed."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        yield scratch
+        scratch.chmod(0o777 & ~_umask())
+        if output.exists():
+            output.rmdir()
+        os.replace(scratch, output)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class _Shards:
+    """Writes records into files of about one size."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+        self._done: list[dict[str, Any]] = []
+        self._writer: Any = None
+        self._filled = 0
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:  # something failed; it may fail once more on what it still holds
+            with contextlib.suppress(RuntimeError):
+                self._writer.close()
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / f"pairs-{len(self._done):05d}.array_record"
+
+    def write(self, record: bytes) -> None:
+        """Appends a record, in a new file where the current one is full."""
+        from array_record.python import array_record_module
+
+        if self._writer is None:
+            # One record a group: random access reads no neighbours. Images are compressed already.
+            self._writer = array_record_module.ArrayRecordWriter(str(self._path), "group_size:1,uncompressed")
+        self._writer.write(record)
+        self._filled += len(record)
+        if self._filled >= self._limit:
+            self._end_file()
+
+    def close(self) -> list[dict[str, Any]]:
+        """Ends the last file; name, bytes and SHA-256 of each."""
+        if self._writer is not None:
+            self._end_file()
+        return self._done
+
+    def _end_file(self) -> None:
+        self._writer.close()
+        with self._path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._done.append({"name": self._path.name, "bytes": self._path.stat().st_size, "sha256": digest})
+        self._writer, self._filled = None, 0
