@@ -1,0 +1,148 @@
+"""Experiments: the variants of each config, what runs share, resuming, and the report."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import tiny
+from configs import msrs
+from configs.experiments import ablations
+from iassf_jax.config_checks import check_config
+from iassf_jax.errors import UserError
+from iassf_jax.experiments import run_experiment, variants
+from iassf_jax.models import build_model
+from iassf_jax.report.published import published_tables
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("base", ["msrs", "haze_small"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variant_is_a_config_of_its_own(name, base):
+    config = importlib.import_module(f"configs.experiments.{name}").get_config(base)
+    assert config.is_locked
+    runs = variants(config)
+    for run in runs:
+        assert "experiment" not in run.config
+        check_config(run.config)
+        build_model(run.config.model)
+    assert len({run.slug for run in runs}) == len({run.name for run in runs}) == len(runs)
+    # The rest of a config stays as the base has it.
+    assert [run.slug for run in runs].count("base") == 1
+    unchanged = next(run.config for run in runs if run.slug == "base")
+    assert unchanged.to_dict() == importlib.import_module(f"configs.{base}").get_config().to_dict()
+
+
+@pytest.mark.parametrize("name, table", [("ablations", "VII"), ("alpha", "VIII"), ("fusion_blocks", "IX")])
+def test_variants_are_the_rows_of_the_papers_table(name, table):
+    config = importlib.import_module(f"configs.experiments.{name}").get_config()
+    rows = list(published_tables([table])[0].rows)
+    assert config.experiment.published == (table,)
+    assert [run.name.split(" = ")[-1] for run in variants(config)] == [row.removesuffix(" (paper)") for row in rows]
+
+
+def test_experiments_on_one_base_share_its_run():
+    every = [
+        run for name in NAMES for run in variants(importlib.import_module(f"configs.experiments.{name}").get_config())
+    ]
+    by_slug = {}
+    for run in every:
+        assert by_slug.setdefault(run.slug, run.config) == run.config
+    assert len(every) - len(by_slug) == len(NAMES) - 1
+
+
+def experiment(changes, **settings):
+    config = tiny.get_config()
+    with config.unlocked():
+        config.train.steps = 2
+        config.experiment = {"title": "Try", "published": (), "variants": tuple(changes.items()), "baselines": True}
+        config.experiment.update(settings)
+    return config
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (msrs.get_config(), "has no experiment: use one of configs/experiments/"),
+        (experiment({}), "has no experiment"),
+        (experiment({"x": {"model": {"colour": 1}}}), "'x' sets model.colour, which the config does not have"),
+        (experiment({"x": {"loss": {"alpha": -1.0}}}), "loss.alpha is -1"),
+        (experiment({"x": {"model": {"fusion_blocks": 2}}}), "fusion_blocks is 2"),
+        (experiment({"x": {"model": {"name": "resnet"}}}), "unknown model 'resnet'"),
+    ],
+)
+def test_what_is_no_experiment_is_refused_before_any_training(config, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        run_experiment(config, tmp_path / "runs", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
+    other = tiny.get_config()
+    with other.unlocked():
+        other.loss.alpha = 7.0
+        other.eval.num_images = 1  # may differ
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(other.to_json_best_effort())
+    with pytest.raises(UserError, match=r"loss.alpha was 7.0, is 2.0; train.steps was 4, is 2\): choose another"):
+        run_experiment(experiment({"all": {}}), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.slow
+@jax.numpy_dtype_promotion("standard")  # Optax's Adam mixes its step counter with floats
+def test_variants_are_trained_compared_and_not_done_twice(tmp_path, capsys):
+    config = experiment({"without": {"model": {"without_ir": True}}, "all": {}})
+    assert run_experiment(config, tmp_path / "runs", tmp_path / "out", limit=2) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    rows = {row["name"]: row for row in summary["tables"][0]["methods"]}
+    assert [*rows][:2] == ["without", "all"] and "dark channel + average" in rows
+    assert rows["without"]["parameters"] < rows["all"]["parameters"]
+    assert "2 steps of 2 crops of 24, 5 pairs" in summary["about"]["training of each variant"]
+    assert "without" in (tmp_path / "out" / "report.html").read_text()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert len(made) == 2 * (2 * 2 + 1)
+    capsys.readouterr()
+    assert run_experiment(config, tmp_path / "runs", tmp_path / "out", limit=2) == 0
+    assert capsys.readouterr().err.count("already trained") == 2
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+@pytest.mark.slow
+def test_a_stop_keeps_what_is_done_and_the_command_goes_on(tmp_path):
+    command = [sys.executable, str(ROOT / "experiment.py"), "--config", "configs/experiments/alpha.py:quickstart"]
+    command += ["--workdir", str(tmp_path / "runs"), "--output", str(tmp_path / "out"), "--config.train.steps=1000"]
+    command += [
+        "--config.model.channels=4",
+        "--config.model.fusion_channels=4",
+        "--config.model.restoration_blocks=(1,)",
+    ]
+    command += ["--config.data.crop=24", "--config.train.log_every=1", "--config.model.fusion_blocks=1"]
+    with start(command) as run:
+        for line in run.stderr:
+            if line.startswith("step 2/"):
+                run.send_signal(signal.SIGTERM)
+                break
+        rest = run.stderr.read()
+    assert run.returncode == 0 and "asked to stop" in rest and "2 of 6" not in rest
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["loss.alpha=0.5"]
+    assert not (tmp_path / "out").exists()
+    with start(command) as run:
+        assert any("resuming at step" in line for line in run.stderr)
+        run.kill()
+
+
+def start(command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_base_may_be_any_config():
+    assert ablations.get_config("quickstart").data.source == "scenes"
