@@ -72,6 +72,11 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
         problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
+    size = tuple(config["data"].get("whole_size", ()))
+    if size and not (len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
+        problems.append(f"data.whole_size is {size}: use (height, width), or () for crops")
+    if size and config["data"]["rotations"] and size[0] != size[1]:
+        problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
     problems += problems_of(config["data"].get("degrade", {}))
     if "depth" in kinds and config["data"]["source"] == "pairs":
         data = config["data"]

@@ -44,6 +44,8 @@ def test_the_papers_setting():
         ("optim", {"min_learning_rate": 1.0}, "above optim.learning_rate"),
         ("optim", {"schedule_every": "month"}, "schedule_every: use one of step, epoch"),
         ("data", {"crop": 0}, "data.crop"),
+        ("data", {"whole_size": (120,)}, "data.whole_size is .120,.: use .height, width."),
+        ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),
         ("data", {"num_workers": -1}, "data.num_workers"),
         ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),
         ("data", {"degrade": {"jpeg_quality": (90, 40)}}, "degrade.jpeg_quality is .* between 1 and 100"),

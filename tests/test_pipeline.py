@@ -123,6 +123,19 @@ def test_degraded_inputs_leave_the_clear_image_and_are_reproducible():
     np.testing.assert_allclose(first["infrared"] + 1, (plain["infrared"] + 1) / 2, atol=2.1 / 255)
 
 
+def test_whole_images_are_hazed_and_then_shrunk():
+    raw = pipeline.make_source(DATA, "train")[0][0]
+    augment = pipeline.Augment(24, {"kinds": ("msrs_release",), "ranges": {}}, False, False, whole_size=(20, 28))
+    out = augment.random_map(raw, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    rng.integers(1)
+    full = haze.apply_haze(raw["clear"], haze.draw_haze("msrs_release", rng))
+    for name, image in (("hazy", full), ("clear", raw["clear"]), ("infrared", raw["infrared"][..., None])):
+        means = image.reshape(20, 2, 28, 2, -1).mean((1, 3))
+        assert out[name].shape == means.shape
+        np.testing.assert_allclose((out[name] + 1) * 127.5, means, atol=0.51)
+
+
 def test_images_smaller_than_the_crop_are_mirrored():
     raw = {"index": np.int64(0), "clear": np.full((9, 30, 3), 100, np.uint8), "infrared": np.zeros((9, 30), np.uint8)}
     out = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}).random_map(raw, np.random.default_rng(0))

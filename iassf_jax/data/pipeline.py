@@ -156,7 +156,11 @@ def add_haze(
 
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
-    """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1]."""
+    """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1].
+
+    With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
+    prompts, which are stretched over the image, and haze keep their places to each other.
+    """
 
     crop: int
     haze: Mapping[str, Any]
@@ -164,16 +168,12 @@ class Augment(grain.transforms.RandomMap):
     vertical_flip: bool = True
     rotations: bool = False
     degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    whole_size: tuple[int, ...] = ()
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop."""
+        """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`)."""
         layers = {name: x for name, x in element.items() if name != "index"}
-        layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
-        guide = layers["clear"]
-        height, width = guide.shape[:2]
-        top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
-        layers = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
-        layers["hazy"] = add_haze(layers, rng, self.haze, (top, left, height, width), guide)
+        layers = self._whole(layers, rng) if self.whole_size else self._crop(layers, rng)
         layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
         turns = int(rng.integers(4)) if self.rotations else 0
@@ -182,6 +182,19 @@ class Augment(grain.transforms.RandomMap):
             x = np.rot90(layers[name][:: -1 if flips[0] else 1, :: -1 if flips[1] else 1], turns)
             out[name] = np.ascontiguousarray(_signed(x))
         return out
+
+    def _crop(self, layers: Example, rng: np.random.Generator) -> Example:
+        layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
+        guide = layers["clear"]
+        height, width = guide.shape[:2]
+        top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
+        layers = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
+        return {**layers, "hazy": add_haze(layers, rng, self.haze, (top, left, height, width), guide)}
+
+    def _whole(self, layers: Example, rng: np.random.Generator) -> Example:
+        layers = {**layers, "hazy": add_haze(layers, rng, self.haze)}
+        size = self.whole_size[::-1]
+        return {name: cv2.resize(layers[name], size, interpolation=cv2.INTER_AREA) for name in layers}
 
 
 def _at_least(x: np.ndarray, size: int) -> np.ndarray:
@@ -205,6 +218,7 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
     names = ("horizontal_flip", "vertical_flip", "rotations")
     settings = {name: data[name] for name in names} | {"degrade": dict(data.get("degrade", {}))}
+    settings["whole_size"] = tuple(data.get("whole_size", ()))
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
