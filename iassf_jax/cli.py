@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     haze.add_argument("--visible", required=True, metavar="DIR", help="clear images")
     haze.add_argument("--output", required=True, metavar="DIR", help="hazy PNGs and haze.json go there")
     haze.add_argument("--kind", default="msrs_release", choices=sorted(HAZE_KINDS))
-    haze.add_argument("--seed", type=int, default=0)
+    haze.add_argument("--seed", type=_seed, default=0)
     haze.add_argument("--depth", metavar="DIR", help="depth maps, for the kind 'depth'")
     haze.add_argument("--depth-meaning", choices=DEPTH_MEANINGS, help="what the maps hold")
     haze.add_argument("--depth-scale", type=float, help="metres = value * SCALE (depth) or SCALE / value (disparity)")
@@ -76,13 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("--color", choices=("gray", "rgb_mean"), default="gray", help="default: gray")
     metrics.add_argument("--nrqm-model", metavar="model.mat", help="for Q_PI, see docs/metrics.md")
     metrics.add_argument("--published", action="append", default=[], metavar="TABLE", help="show the paper's, e.g. I")
-    metrics.add_argument("--workers", type=int, default=2, help="threads (default: 2)")
+    metrics.add_argument("--workers", type=_positive, default=2, help="threads (default: 2)")
     metrics.set_defaults(run=_metrics)
 
     scenes = commands.add_parser("scenes", help="write generated scenes: vi, ir and depth")
     scenes.add_argument("--output", required=True, metavar="DIR")
-    scenes.add_argument("--count", type=int, default=16)
-    scenes.add_argument("--seed", type=int, default=0)
+    scenes.add_argument("--count", type=_positive, default=16)
+    scenes.add_argument("--seed", type=_seed, default=0)
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
 
@@ -145,6 +145,18 @@ def _add_fuse(commands: Any) -> None:
                       help="video: share of the frames before in the statistics, 0..1 (default: 0.9)")  # fmt: skip
     fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
     fuse.set_defaults(run=_fuse)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
 
 
 def _extras(text: str) -> tuple[str, ...]:
@@ -277,6 +289,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _metrics(args: argparse.Namespace) -> int:
     from iassf_jax.data.layouts import format_problems
+    from iassf_jax.report import read_means
     from iassf_jax.runtime import set_up
     from iassf_jax.score_folders import score_folders
 
@@ -296,7 +309,7 @@ def _metrics(args: argparse.Namespace) -> int:
             published=args.published,
             progress=_show(bar),
         )
-    print(f"{', '.join(path.name for path in files)} in {args.output}")
+    print(f"{', '.join(path.name for path in files)} in {args.output}\n\n{read_means(args.output)}")
     if problems:
         print(f"{len(problems)} images are left out:\n{format_problems(problems)}", file=sys.stderr)
     return 1 if problems else 0

@@ -23,11 +23,11 @@ from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
-from iassf_jax.metrics import DEHAZING_METRICS, PAPER_METRICS, fusion_columns
+from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
-from iassf_jax.report import Grid, Method, write_report
+from iassf_jax.report import Grid, Method, read_means, write_report
 from iassf_jax.report.published import published_tables
 from iassf_jax.visualize import sample_grid
 
@@ -190,9 +190,4 @@ def _print_means(output: Path, scores: Scores) -> None:
     print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:
         print(f"{name:8}{first[f'{name}_hazy']:>10.4f}{first[name]:>10.4f}")
-    shown = [metric.name for metric in PAPER_METRICS if metric.name in first]
-    width = max(len(name) for name in scores) + 2
-    print("\n" + " " * width + "".join(f"{name:>10}" for name in shown))
-    for method, of_images in scores.items():
-        of_method = means(of_images)
-        print(f"{method:<{width}}" + "".join(f"{of_method.get(name, math.nan):>10.3f}" for name in shown))
+    print(f"\n{read_means(output)}")

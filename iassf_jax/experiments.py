@@ -22,7 +22,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate_run import evaluate_run
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.models import build_model
-from iassf_jax.report import Grid, Method, write_report
+from iassf_jax.report import Grid, Method, read_means, write_report
 from iassf_jax.train_loop import num_steps, train_and_evaluate
 
 _NUM_ROWS = 3
@@ -115,7 +115,7 @@ def run_experiment(
         code = max(code, _evaluate(run, workdir / run.slug, output / run.slug, split, limit, with_baselines))
         jax.clear_caches()  # the next variant is another program
     _write_report(config, runs, output, split, limit)
-    print(f"{len(runs)} variants compared in {output / 'report.html'}")
+    print(f"\n{len(runs)} variants compared in {output / 'report.html'}\n\n{read_means(output)}")
     return code
 
 

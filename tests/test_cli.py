@@ -47,6 +47,12 @@ def test_a_malformed_range_is_explained(capsys):
     assert code == 2 and "--range" in errors
 
 
+@pytest.mark.parametrize("option, value", [("--count", "0"), ("--count", "-3"), ("--seed", "-1"), ("--seed", "1.5")])
+def test_numbers_that_make_no_sense_are_refused(option, value, tmp_path, capsys):
+    code, _, errors = run(capsys, "scenes", "--output", tmp_path / "out", option, value)
+    assert code == 2 and f"{option}: {value!r} is not a whole number of" in errors and not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_summary_stays_below_the_release(capsys):
     code, out, _ = run(capsys, "summary")

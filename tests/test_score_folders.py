@@ -118,6 +118,8 @@ def test_command_line(data):
     command += ["--fused", data / "mean", "--fused", data / "max", "--output", data / "out"]
     done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0 and "report.html" in done.stdout and not done.stderr
+    means = json.loads((data / "out" / "summary.json").read_text())["tables"][0]["methods"][0]["scores"]
+    assert f"{means['Q_MI']['mean']:.3f}" in done.stdout
     bad = subprocess.run([*map(str, command), "--name", "one"], cwd=REPOSITORY, capture_output=True, text=True)
     assert (
         bad.returncode == 1 and bad.stderr.startswith("error: 2 --fused and 1 --name") and bad.stderr.count("\n") == 1

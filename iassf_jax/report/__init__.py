@@ -4,19 +4,25 @@
 matplotlib and jinja2 are imported only when a report is written.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iassf_jax.data.images import write_bytes
-from iassf_jax.report.formats import scores_csv, summary_json, tables_latex, tables_markdown
+from iassf_jax.report.formats import means_text, scores_csv, summary_json, tables_latex, tables_markdown
 from iassf_jax.report.inputs import Box, Grid, Method, Metric, check_absent, check_grid, check_scores
 from iassf_jax.report.page import render_page
 from iassf_jax.report.published import published_tables
 from iassf_jax.report.tables import build_table, images_of
 
-__all__ = ["Box", "Grid", "Method", "Metric", "write_report"]
+__all__ = ["Box", "Grid", "Method", "Metric", "read_means", "write_report"]
 
 _MAIN = "Results"
+
+
+def read_means(output: Path) -> str:
+    """The means of a written report's main table, as text."""
+    return means_text(json.loads((Path(output) / "summary.json").read_text(encoding="utf-8")))
 
 
 def write_report(

@@ -126,6 +126,22 @@ def summary_json(
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def means_text(summary: Mapping[str, Any]) -> str:
+    """The means of a summary's first table as aligned text, for terminals.
+
+    Args:
+        summary: what `summary_json` gives, as read from JSON.
+    """
+    methods = summary["tables"][0]["methods"]
+    names = [metric["name"] for metric in summary["metrics"] if metric["name"] not in summary["absent"]]
+    width = max(len(method["name"]) for method in methods)
+    lines = [" " * width + "".join(f"{name.removeprefix('dehazed '):>9}" for name in names)]
+    for method in methods:
+        values = ((method["scores"].get(name) or {}).get("mean", math.nan) for name in names)
+        lines.append(f"{method['name']:<{width}}" + "".join(f" {value:>8.3f}" for value in values))
+    return "\n".join(lines)
+
+
 def _summary(methods: Sequence[Method], table: Table) -> dict[str, Any]:
     names = [metric.name for metric in table.columns]
     rows = []
