@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     with config.unlocked():
         config.data.root = "data/msrs,data/roadscene"
         config.data.crop = 128  # ours: CPU
+        config.data.min_scale = 0.25  # ours: haze that follows depth is seen in whole scenes, not in small pieces
         # Ours: each as often as it stands here. Light haze is in all ranges; a clear image must come back clear; the
         # authors' haze is kept so that their test set is not forgotten.
         config.data.haze.kinds = (

@@ -68,6 +68,7 @@ def get_config() -> ConfigDict:
     data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
     data.crop = 256  # paper
     data.whole_size = ()  # ours: (height, width): whole images shrunk to it in place of crops
+    data.min_scale = 1.0  # ours: below 1, hazy images are shrunk by up to this factor before they are cropped
     data.horizontal_flip = True  # paper
     data.vertical_flip = True  # paper
     data.rotations = False  # ours; the release rotates

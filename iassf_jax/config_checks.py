@@ -72,7 +72,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
         problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
-    size = tuple(config["data"].get("whole_size", ()))
+    scale, size = config["data"].get("min_scale", 1.0), tuple(config["data"].get("whole_size", ()))
+    if not 0.01 <= scale <= 1:
+        problems.append(f"data.min_scale is {scale}: use 0.01 to 1")
     if size and not (len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
         problems.append(f"data.whole_size is {size}: use (height, width), or () for crops")
     if size and config["data"]["rotations"] and size[0] != size[1]:

@@ -136,6 +136,23 @@ def test_whole_images_are_hazed_and_then_shrunk():
         np.testing.assert_allclose((out[name] + 1) * 127.5, means, atol=0.51)
 
 
+def test_crops_of_shrunk_images_stay_aligned_and_show_more():
+    """The slope of a ramp tells by how much the image was shrunk; it lies between min_scale and 1."""
+    yy, xx = np.mgrid[:120, :200].astype(np.uint8)
+    raw = {"index": np.int64(0), "clear": np.stack([yy, xx, yy], axis=-1), "infrared": (yy // 2 + xx // 2)}
+    augment = pipeline.Augment(30, {"kinds": ("none",), "ranges": {}}, False, False, min_scale=0.5)
+    slopes = []
+    for seed in range(40):
+        out = augment.random_map(raw, np.random.default_rng(seed))
+        y, x, both = ((out[n][..., c] + 1) * 127.5 for n, c in (("clear", 0), ("clear", 1), ("infrared", 0)))
+        np.testing.assert_allclose((y + x) / 2, both, atol=1.6)
+        np.testing.assert_array_equal(out["hazy"], out["clear"])
+        slopes.append(float(y[-1, 0] - y[0, 0]) / 29)
+    assert 0.95 < min(slopes) < 1.2 and 1.7 < max(slopes) < 2.1
+    tall = {**raw, "clear": raw["clear"][:40], "infrared": raw["infrared"][:40]}
+    assert augment.random_map(tall, np.random.default_rng(0))["clear"].shape == (30, 30, 3)
+
+
 def test_images_smaller_than_the_crop_are_mirrored():
     raw = {"index": np.int64(0), "clear": np.full((9, 30, 3), 100, np.uint8), "infrared": np.zeros((9, 30), np.uint8)}
     out = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}).random_map(raw, np.random.default_rng(0))

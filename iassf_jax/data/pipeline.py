@@ -5,6 +5,7 @@ Nothing here runs JAX: Grain's worker processes import this module.
 
 import contextlib
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -159,7 +160,8 @@ class Augment(grain.transforms.RandomMap):
     """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1].
 
     With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
-    prompts, which are stretched over the image, and haze keep their places to each other.
+    prompts, which are stretched over the image, and haze keep their places to each other. With a `min_scale` below 1
+    the hazy image is shrunk by a factor drawn between it and 1 before the crop, so that crops show more of a scene.
     """
 
     crop: int
@@ -169,11 +171,12 @@ class Augment(grain.transforms.RandomMap):
     rotations: bool = False
     degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     whole_size: tuple[int, ...] = ()
+    min_scale: float = 1.0
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`)."""
         layers = {name: x for name, x in element.items() if name != "index"}
-        layers = self._whole(layers, rng) if self.whole_size else self._crop(layers, rng)
+        layers = self._resized(layers, rng, self.whole_size) if self.whole_size else self._crop(layers, rng)
         layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
         turns = int(rng.integers(4)) if self.rotations else 0
@@ -184,17 +187,27 @@ class Augment(grain.transforms.RandomMap):
         return out
 
     def _crop(self, layers: Example, rng: np.random.Generator) -> Example:
+        if self.min_scale < 1:
+            layers = self._shrink(layers, rng)
         layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
         guide = layers["clear"]
         height, width = guide.shape[:2]
         top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
-        layers = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
-        return {**layers, "hazy": add_haze(layers, rng, self.haze, (top, left, height, width), guide)}
+        cut = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
+        if self.min_scale < 1:
+            return cut
+        return {**cut, "hazy": add_haze(cut, rng, self.haze, (top, left, height, width), guide)}
 
-    def _whole(self, layers: Example, rng: np.random.Generator) -> Example:
+    def _shrink(self, layers: Example, rng: np.random.Generator) -> Example:
+        """A hazed whole image, not below the size of the crop; the factor's logarithm is drawn evenly."""
+        sides = layers["clear"].shape[:2]
+        low = min(1.0, max(self.min_scale, self.crop / min(sides)))
+        scale = math.exp(rng.uniform(math.log(low), 0.0))
+        return self._resized(layers, rng, tuple(max(round(n * scale), 1) for n in sides))
+
+    def _resized(self, layers: Example, rng: np.random.Generator, size: tuple[int, ...]) -> Example:
         layers = {**layers, "hazy": add_haze(layers, rng, self.haze)}
-        size = self.whole_size[::-1]
-        return {name: cv2.resize(layers[name], size, interpolation=cv2.INTER_AREA) for name in layers}
+        return {name: cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA) for name, x in layers.items()}
 
 
 def _at_least(x: np.ndarray, size: int) -> np.ndarray:
@@ -218,7 +231,7 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
     names = ("horizontal_flip", "vertical_flip", "rotations")
     settings = {name: data[name] for name in names} | {"degrade": dict(data.get("degrade", {}))}
-    settings["whole_size"] = tuple(data.get("whole_size", ()))
+    settings |= {"whole_size": tuple(data.get("whole_size", ())), "min_scale": data.get("min_scale", 1.0)}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
