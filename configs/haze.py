@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
         config.data.root = "data/msrs,data/roadscene"
         config.data.crop = 128  # ours: CPU
         config.data.min_scale = 0.25  # ours: haze that follows depth is seen in whole scenes, not in small pieces
+        config.data.permute_chance = 0.5  # ours: the pairs have few reds, and a network forgets what is rare
         # Ours: each as often as it stands here. Light haze is in all ranges; a clear image must come back clear; the
         # authors' haze is kept so that their test set is not forgotten.
         config.data.haze.kinds = (

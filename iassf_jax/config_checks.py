@@ -72,6 +72,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
         problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
+    chance = config["data"].get("permute_chance", 0.0)
+    if not 0 <= chance <= 1:
+        problems.append(f"data.permute_chance is {chance}: use 0 to 1")
     scale, size = config["data"].get("min_scale", 1.0), tuple(config["data"].get("whole_size", ()))
     if not 0.01 <= scale <= 1:
         problems.append(f"data.min_scale is {scale}: use 0.01 to 1")

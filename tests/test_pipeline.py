@@ -1,5 +1,8 @@
 """Batches: what is in them, that they are reproducible, and that they resume."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
@@ -151,6 +154,19 @@ def test_crops_of_shrunk_images_stay_aligned_and_show_more():
     assert 0.95 < min(slopes) < 1.2 and 1.7 < max(slopes) < 2.1
     tall = {**raw, "clear": raw["clear"][:40], "infrared": raw["infrared"][:40]}
     assert augment.random_map(tall, np.random.default_rng(0))["clear"].shape == (30, 30, 3)
+
+
+def test_colours_change_places_before_any_haze():
+    raw = pipeline.make_source(DATA, "train")[0][0]
+    augment = pipeline.Augment(40, {"kinds": ("none",), "ranges": {}}, False, False, permute_chance=0.5)
+    for seed in range(5):
+        out = augment.random_map(raw, np.random.default_rng(seed))
+        np.testing.assert_array_equal(out["hazy"], out["clear"])
+    still = pipeline.Augment(40, {"kinds": ("none",), "ranges": {}}, False, False, whole_size=raw["clear"].shape[:2])
+    means = tuple((still.random_map(raw, np.random.default_rng(0))["clear"].mean((0, 1)) * 1e4).round())
+    moved = dataclasses.replace(still, permute_chance=1.0)
+    orders = [moved.random_map(raw, np.random.default_rng(i))["clear"].mean((0, 1)) * 1e4 for i in range(60)]
+    assert {tuple(x.round()) for x in orders} == set(itertools.permutations(means))
 
 
 def test_images_smaller_than_the_crop_are_mirrored():

@@ -162,6 +162,7 @@ class Augment(grain.transforms.RandomMap):
     With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
     prompts, which are stretched over the image, and haze keep their places to each other. With a `min_scale` below 1
     the hazy image is shrunk by a factor drawn between it and 1 before the crop, so that crops show more of a scene.
+    `permute_chance` is of another order of the visible image's colours, before any haze.
     """
 
     crop: int
@@ -172,10 +173,14 @@ class Augment(grain.transforms.RandomMap):
     degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     whole_size: tuple[int, ...] = ()
     min_scale: float = 1.0
+    permute_chance: float = 0.0
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`)."""
         layers = {name: x for name, x in element.items() if name != "index"}
+        if self.permute_chance and rng.random() < self.permute_chance:
+            order = rng.permutation(3)
+            layers |= {name: layers[name][..., order] for name in ("clear", "hazy") if name in layers}
         layers = self._resized(layers, rng, self.whole_size) if self.whole_size else self._crop(layers, rng)
         layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
@@ -232,6 +237,7 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
     names = ("horizontal_flip", "vertical_flip", "rotations")
     settings = {name: data[name] for name in names} | {"degrade": dict(data.get("degrade", {}))}
     settings |= {"whole_size": tuple(data.get("whole_size", ())), "min_scale": data.get("min_scale", 1.0)}
+    settings["permute_chance"] = data.get("permute_chance", 0.0)
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
