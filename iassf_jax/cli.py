@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("source", nargs="+", help="IASSF.pth or its parts, a .safetensors file, or a run's folder")
     convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
     convert.add_argument("--half", action="store_true", help="store float16, in a .safetensors file")
+    convert.add_argument("--prompt-size", type=_positive, help="resize the learned prompt pools to this side")
     convert.set_defaults(run=_convert)
 
     compare = commands.add_parser("compare", help="the released network against values that PyTorch gave")
@@ -271,8 +272,11 @@ def _haze(args: argparse.Namespace) -> int:
 
 def _convert(args: argparse.Namespace) -> None:
     from iassf_jax.convert.formats import read_weights, write_weights
+    from iassf_jax.convert.pools import with_prompt_size
 
     weights = read_weights(args.source)
+    if args.prompt_size:
+        weights = with_prompt_size(weights, args.prompt_size)
     write_weights(weights, args.target, args.half)
     print(f"{weights.summary()} -> {args.target}")
 

@@ -19,6 +19,7 @@ from iassf_jax import evaluation, training
 from iassf_jax.checkpoints import Checkpoints, changed_settings, check_same_network, has_checkpoint, save_config
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
+from iassf_jax.convert.pools import with_prompt_size
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
@@ -223,6 +224,9 @@ def _initial_weights(config: ConfigDict) -> Any:
     """The weights that `init_from` names; another number format is no other network."""
     weights = read_weights([config.init_from])
     settings = {**config.model.to_dict(), "dtype": weights.model["dtype"]}
+    side = settings.get("prompt_size")
+    if side and weights.model.get("prompt_size", side) != side:
+        weights = with_prompt_size(weights, side)
     if changed := changed_settings(weights.model, settings):
         raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")
     return weights.params

@@ -9,6 +9,7 @@ import tiny
 from configs import release
 from iassf_jax.checkpoints import load_weights
 from iassf_jax.convert.formats import Weights, read_weights, write_weights
+from iassf_jax.convert.pools import with_prompt_size
 from iassf_jax.convert.torch_file import write_torch
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
@@ -58,13 +59,22 @@ def test_a_run_starts_from_weights_and_resumes_from_itself(small, tmp_path, form
 def test_weights_that_do_not_fit_are_refused(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
-    config.model.prompt_size = 5
-    with pytest.raises(UserError, match=r"w\.safetensors: holds another network \(model\.prompt_size was 4, is 5\)"):
+    config.model.num_prompts = 4
+    with pytest.raises(UserError, match=r"w\.safetensors: holds another network \(model\.num_prompts was 5, is 4\)"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config.init_from = str(tmp_path / "none.safetensors")
     with pytest.raises(UserError, match=r"none\.safetensors"):
         train_and_evaluate(config, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_prompt_pools_are_resized_where_the_config_has_another_size(small, tmp_path):
+    write_weights(small, tmp_path / "w.safetensors")
+    config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
+    config.model.prompt_size = 2
+    state = train_and_evaluate(config, tmp_path / "run")
+    assert_same(state.params, with_prompt_size(small, 2).params)
 
 
 def test_a_folder_of_weights_is_no_run_to_resume(small, tmp_path):

@@ -1,0 +1,38 @@
+"""Prompt pools of another size."""
+
+import cv2
+import jax
+import numpy as np
+
+from iassf_jax.convert.formats import Weights
+from iassf_jax.errors import UserError
+
+
+def with_prompt_size(weights: Weights, side: int) -> Weights:
+    """Resizes the learned prompt pools of weights; the network stretches them over the image, so it stays the same.
+
+    Pools that were trained on crops hold no places, only what is left of their random start: `benchmarks.prompt_pool`
+    measures that less of it is no loss.
+
+    Args:
+        weights: of the paper's network.
+        side: the new `model.prompt_size`, at least 1: area means where it is smaller, bilinear where it is larger.
+
+    Raises:
+        UserError: a network without pools, or a side below 1.
+    """
+    if side < 1:
+        raise UserError(f"the prompt size is {side}: use 1 or more")
+    if "prompt_size" not in weights.model:
+        raise UserError(f"the network {weights.model['name']} has no prompt pool: leave its prompt size alone")
+    before = weights.model["prompt_size"]
+    how = cv2.INTER_AREA if side < before else cv2.INTER_LINEAR
+
+    def resize(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
+        if path[-1].key != "pool":
+            return x
+        planes = [cv2.resize(np.asarray(plane, np.float32), (side, side), interpolation=how) for plane in x]
+        return np.stack(planes).reshape(len(planes), side, side, -1).astype(x.dtype)
+
+    params = jax.tree_util.tree_map_with_path(resize, weights.params)
+    return Weights({**weights.model, "prompt_size": side}, params, weights.kept, weights.source)

@@ -1,0 +1,66 @@
+"""Prompt pools of another size: their values, what the network makes of them, and the command."""
+
+import jax
+import numpy as np
+import pytest
+
+import tiny
+from iassf_jax.cli import main
+from iassf_jax.convert.formats import Weights, read_weights, write_weights
+from iassf_jax.convert.pools import with_prompt_size
+from iassf_jax.errors import UserError
+from iassf_jax.models import build_model
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return tiny.weights()
+
+
+def pools(weights):
+    return [x for path, x in jax.tree_util.tree_leaves_with_path(weights.params) if path[-1].key == "pool"]
+
+
+def test_a_smaller_pool_holds_area_means_and_the_rest_stays(weights):
+    small = with_prompt_size(weights, 2)
+    assert small.model == {**weights.model, "prompt_size": 2}
+    for before, after in zip(pools(weights), pools(small), strict=True):
+        means = np.asarray(before).reshape(5, 2, 2, 2, 2, 4).mean((2, 4))
+        np.testing.assert_allclose(after, means, rtol=1e-6)
+    others = [
+        [x for path, x in jax.tree_util.tree_leaves_with_path(w.params) if path[-1].key != "pool"]
+        for w in (weights, small)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *others)
+
+
+@pytest.mark.parametrize("side", [1, 3, 9])
+def test_an_even_pool_gives_the_same_images_at_any_size(weights, side):
+    even = jax.tree_util.tree_map_with_path(
+        lambda path, x: x * 0 + 0.3 if path[-1].key == "pool" else x, weights.params
+    )
+    weights = Weights(weights.model, even)
+    images = [jax.random.uniform(jax.random.key(0), (1, 16, 24, n), minval=-1) for n in (3, 1)]
+    results = [
+        jax.jit(build_model(w.model).apply)(w.params, *images)["fused"]
+        for w in (weights, with_prompt_size(weights, side))
+    ]
+    np.testing.assert_allclose(*results, atol=1e-5)
+
+
+def test_the_command_resizes(weights, tmp_path):
+    write_weights(weights, tmp_path / "w.safetensors")
+    command = ["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "small.safetensors"), "--prompt-size", "2"]
+    with pytest.raises(SystemExit) as leave:
+        main(command)
+    assert leave.value.code is None
+    found = read_weights([tmp_path / "small.safetensors"])
+    assert found.model["prompt_size"] == 2
+    jax.tree.map(np.testing.assert_array_equal, found.params, jax.device_get(with_prompt_size(weights, 2).params))
+
+
+def test_what_is_refused(weights):
+    with pytest.raises(UserError, match="prompt size is 0"):
+        with_prompt_size(weights, 0)
+    with pytest.raises(UserError, match="iassf_release has no prompt pool"):
+        with_prompt_size(Weights({"name": "iassf_release"}, {}), 8)
