@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
         config.data.degrade.jpeg_chance = 0.3  # ours: most images that people have are JPEG files
         config.data.degrade.infrared_chance = 0.5  # ours
         config.loss.target = "luma"  # ours: the paper's makes grey of whatever is brighter in infrared
+        config.loss.chroma = 5.0  # ours: colours are small numbers, and fused ones came out pale, reds yellow
         config.train.batch_size = 6  # paper
         config.train.steps = 20_000  # ours: on a CPU's crops
         config.train.ema_decay = 0.999  # ours: smooths the mixture of kinds

@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.alpha = 2.0  # paper: Table VIII
+    loss.chroma = 0.0  # ours: weight of the fused image's colours
     loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" keeps the visible image's colours
 
     config.optim = optim = ConfigDict()

@@ -66,6 +66,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
     if config["loss"].get("target", "channel") not in TARGETS:
         problems.append(f"loss.target: use one of {', '.join(TARGETS)}")
+    if not 0 <= config["loss"].get("chroma", 0.0) < math.inf:
+        problems.append(f"loss.chroma is {config['loss']['chroma']}: use 0 or more")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")

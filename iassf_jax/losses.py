@@ -30,9 +30,12 @@ def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
     Ours: YCbCr fusion, as a target. Clipped to [-1, 1].
     """
-    weights = jnp.asarray(LUMA_601, visible.dtype)
-    lumas = ((x * weights.reshape(1, 1, 1, 3)).sum(axis=-1, keepdims=True) for x in (infrared, visible))
-    return jnp.clip(visible + jnp.maximum(next(lumas) - next(lumas), 0), -1, 1)
+    return jnp.clip(visible + jnp.maximum(_luma(infrared) - _luma(visible), 0), -1, 1)
+
+
+def _luma(images: jax.Array) -> jax.Array:
+    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
+    return (images * weights).sum(axis=-1, keepdims=True)
 
 
 TARGETS = {"channel": channel_maximum, "luma": luma_maximum}
@@ -41,6 +44,14 @@ TARGETS = {"channel": channel_maximum, "luma": luma_maximum}
 def intensity_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array, target: str = "channel") -> jax.Array:
     """mean |fused - target(visible, infrared)| (Eq. 7); visible is the clear image; target one of `TARGETS`."""
     return jnp.abs(fused - TARGETS[target](visible, infrared)).mean()
+
+
+def chroma_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array, target: str = "luma") -> jax.Array:
+    """mean |c(fused) - c(target(visible, infrared))|, c what an image has beside its luma. Ours: colours are small
+    numbers, which a mean over intensities hardly feels.
+    """
+    wanted = TARGETS[target](visible, infrared)
+    return jnp.abs((fused - _luma(fused)) - (wanted - _luma(wanted))).mean()
 
 
 def gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
@@ -61,6 +72,7 @@ def total_loss(
     infrared: jax.Array,
     alpha: float = 2.0,
     target: str = "channel",
+    chroma: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of Eq. 6 and its terms.
 
@@ -70,9 +82,11 @@ def total_loss(
         infrared: float[B, H, W, 1 or 3] in [-1, 1].
         alpha: weight of the L1 term of the dehazed image (paper: 2).
         target: one of `TARGETS`, what the fused image's intensity should be (paper: "channel").
+        chroma: weight of the colours of the fused image (paper: no such term).
 
     Returns:
-        The loss and `{"loss", "intensity", "gradient", "l1"}`, scalars; the terms are unweighted.
+        The loss and `{"loss", "intensity", "gradient", "l1"}`, and `chroma` where it has a weight: scalars; the terms
+        are unweighted.
     """
     dehazed, fused, visible, infrared = (x.astype(jnp.float32) for x in (dehazed, fused, visible, infrared))
     infrared = jnp.broadcast_to(infrared, visible.shape)
@@ -82,4 +96,7 @@ def total_loss(
         "l1": l1_loss(dehazed, visible),
     }
     loss = terms["intensity"] + terms["gradient"] + alpha * terms["l1"]
+    if chroma:
+        terms["chroma"] = chroma_loss(fused, visible, infrared, target)
+        loss += chroma * terms["chroma"]
     return loss, {"loss": loss, **terms}

@@ -73,6 +73,7 @@ class Run:
             schedule=schedule,
             alpha=config.loss.alpha,
             target=config.loss.get("target", "channel"),
+            chroma=config.loss.get("chroma", 0.0),
             ema_decay=config.train.ema_decay,
         )
         self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)

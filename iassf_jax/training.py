@@ -90,6 +90,7 @@ def train_step(
     schedule: optax.Schedule,
     alpha: float,
     target: str = "channel",
+    chroma: float = 0.0,
     ema_decay: float,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent on the loss of Eq. 6.
@@ -100,15 +101,16 @@ def train_step(
         model, optimizer, schedule: what to train and how.
         alpha: weight of the L1 term.
         target: of the fused image's intensity, one of `losses.TARGETS`.
+        chroma: weight of the fused image's colours.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
 
     Returns:
-        The new state and the metrics `loss`, `intensity`, `gradient`, `l1`, `gradient_norm`, `learning_rate`.
+        The new state and the metrics `loss`, its terms, `gradient_norm`, `learning_rate`.
     """
 
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         out = model.apply(params, batch["hazy"], batch["infrared"])
-        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha, target)
+        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha, target, chroma)
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -124,5 +126,7 @@ def train_step(
 
 
 jit_train_step = jit_for_device(
-    train_step, donate_argnums=0, static_argnames=("model", "optimizer", "schedule", "alpha", "target", "ema_decay")
+    train_step,
+    donate_argnums=0,
+    static_argnames=("model", "optimizer", "schedule", "alpha", "target", "chroma", "ema_decay"),
 )

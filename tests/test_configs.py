@@ -44,6 +44,7 @@ def test_the_papers_setting():
         ("optim", {"min_learning_rate": 1.0}, "above optim.learning_rate"),
         ("optim", {"schedule_every": "month"}, "schedule_every: use one of step, epoch"),
         ("data", {"crop": 0}, "data.crop"),
+        ("loss", {"chroma": -1.0}, "loss.chroma is -1.0: use 0 or more"),
         ("data", {"min_scale": 2.0}, "data.min_scale is 2.0: use 0.01 to 1"),
         ("data", {"whole_size": (120,)}, "data.whole_size is .120,.: use .height, width."),
         ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),

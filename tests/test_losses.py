@@ -48,6 +48,22 @@ def test_the_luma_target_keeps_colour_differences():
     assert losses.intensity_loss(target, visible, brighter) > 0.1
 
 
+def test_chroma_sees_colour_and_nothing_else():
+    visible = jnp.array([0.2, -0.4, -0.6]).reshape(1, 1, 1, 3)
+    infrared = jnp.full((1, 1, 1, 3), 0.3)
+    target = losses.luma_maximum(visible, infrared)
+    assert losses.chroma_loss(target - 0.2, visible, infrared) == pytest.approx(0, abs=1e-7)
+    grey = jnp.full((1, 1, 1, 3), 0.1)
+    luma = 0.299 * 0.2 - 0.587 * 0.4 - 0.114 * 0.6
+    expected = (abs(0.2 - luma) + abs(-0.4 - luma) + abs(-0.6 - luma)) / 3
+    assert losses.chroma_loss(grey, visible, infrared) == pytest.approx(expected, rel=1e-5)
+    four = (visible, grey, visible, infrared)
+    plain, _ = losses.total_loss(*four, target="luma")
+    loss, terms = losses.total_loss(*four, target="luma", chroma=5.0)
+    assert loss == pytest.approx(float(plain) + 5 * expected, rel=1e-5) and terms["chroma"] > 0
+    assert "chroma" not in losses.total_loss(*four)[1]
+
+
 def test_gradient_takes_the_stronger_edge():
     """A 1-wide step in the infrared (strength 2) and none in the visible: a flat fused image misses all of it."""
     infrared = jnp.zeros((1, 1, 3, 1)).at[0, 0, 1, 0].set(1.0)
