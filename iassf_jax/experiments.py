@@ -174,12 +174,13 @@ def _write_report(config: ConfigDict, runs: list[Variant], output: Path, split: 
         baselines += [Method(name, scores) for name, scores in others]
     published = tuple(config.experiment.published)
     columns, absent = fusion_columns(False, bool(published))
+    about = _about(config, runs, split, len(methods[0].scores))
     write_report(
         output,
-        config.experiment.title,
+        f"{config.experiment.title}: {about['training of each variant']}",
         methods + baselines,
         (*DEHAZING_METRICS, *columns),
-        about=_about(config, runs, split, len(methods[0].scores)),
+        about=about,
         absent=absent,
         published=published,
         grids=[_grid(runs, output, split, limit)],
