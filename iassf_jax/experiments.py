@@ -1,6 +1,5 @@
 """Experiments: variants of one config, trained one after another and compared in a report."""
 
-import csv
 import functools
 import json
 import operator
@@ -22,7 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate_run import evaluate_run
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.models import build_model
-from iassf_jax.report import Grid, Method, read_means, write_report
+from iassf_jax.report import Grid, Method, read_means, read_scores, write_report
 from iassf_jax.train_loop import num_steps, train_and_evaluate
 
 _NUM_ROWS = 3
@@ -105,16 +104,19 @@ def run_experiment(
         check_config(run.config)
         build_model(run.config.model)
         _check_same_run(Path(workdir) / run.slug, run.config)
+    count_pairs = functools.cache(lambda data: len(pipeline.make_source(json.loads(data), "train")[0]))
+    lengths = [num_steps(run.config.train, count_pairs(run.config.data.to_json())) for run in runs]
     workdir, output, code = Path(workdir), Path(output), 0
-    for number, run in enumerate(runs, 1):
+    for number, (run, length) in enumerate(zip(runs, lengths, strict=True), 1):
         print(f"{number} of {len(runs)}: {run.name}", file=sys.stderr, flush=True)
         with_baselines = bool(config.experiment.baselines) and number == 1
-        finished = _train(run, workdir / run.slug)
-        if not finished:
+        state = train_and_evaluate(run.config, workdir / run.slug)
+        if int(state.step) < length:  # asked to stop
             return 0
         code = max(code, _evaluate(run, workdir / run.slug, output / run.slug, split, limit, with_baselines))
         jax.clear_caches()  # the next variant is another program
-    _write_report(config, runs, output, split, limit)
+    scale = _scale(config, lengths, count_pairs(config.data.to_json()))
+    _write_report(config, runs, output, split, scale)
     print(f"\n{len(runs)} variants compared in {output / 'report.html'}\n\n{read_means(output)}")
     return code
 
@@ -133,89 +135,67 @@ def _check_same_run(folder: Path, config: ConfigDict) -> None:
         raise UserError(f"{folder}: holds a run with other settings ({words}): choose another --workdir")
 
 
-def _train(run: Variant, folder: Path) -> bool:
-    """Trains a variant to its end; false if it was asked to stop before."""
-    state = train_and_evaluate(run.config, folder)
-    source, _ = pipeline.make_source(run.config.data, "train")
-    return int(state.step) >= num_steps(run.config.train, len(source))
-
-
 def _evaluate(run: Variant, folder: Path, output: Path, split: str, limit: int, with_baselines: bool) -> int:
     newest = max(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
     done = {"run": str(folder.resolve()), "step": newest, "split": split, "limit": limit, "baselines": with_baselines}
-    done |= {"version": __version__, "config": json.loads(json.dumps(run.config.to_dict()))}
+    done |= {"saved": (folder / "checkpoints" / str(newest)).stat().st_mtime_ns}
+    done |= {"version": __version__, "config": run.config.to_dict()}
     marker, text = output / _DONE, json.dumps(done, indent=1) + "\n"
     if marker.is_file() and marker.read_text(errors="replace") == text:
-        return 0
+        return 1 if json.loads((output / "metrics.json").read_text())["left_out"] else 0
     code = evaluate_run(folder, output, None, split, limit, with_baselines=with_baselines)
-    if code == 0:
-        images.write_bytes(marker, text.encode())
+    images.write_bytes(marker, text.encode())
     return code
 
 
-def _read_scores(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Method -> image -> metric -> value of an evaluation's report, in its order."""
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            _, method, image = (row.pop(name) for name in ("table", "method", "image"))
-            scores.setdefault(method, {})[image] = {name: float(value) for name, value in row.items() if value}
-    return scores
-
-
-def _write_report(config: ConfigDict, runs: list[Variant], output: Path, split: str, limit: int) -> None:
+def _write_report(config: ConfigDict, runs: list[Variant], output: Path, split: str, scale: str) -> None:
     methods: list[Method] = []
     baselines: list[Method] = []
     for run in runs:
         model = build_model(run.config.model)
-        own, *others = _read_scores(output / run.slug).items()
+        own, *others = read_scores(output / run.slug)
         size, gmac = sum(cost.parameters(model).values()), sum(cost.multiply_adds(model).values()) / 1e9
-        methods.append(Method(run.name, own[1], size, gmac))
-        baselines += [Method(name, scores) for name, scores in others]
-    published = tuple(config.experiment.published)
+        methods.append(Method(run.name, own.scores, size, gmac))
+        baselines += others
+    published, data = tuple(config.experiment.published), config.data
     columns, absent = fusion_columns(False, bool(published))
-    about = _about(config, runs, split, len(methods[0].scores))
+    about = {
+        "training of each variant": scale,
+        "the paper's": "54,000 steps of 6 crops of 256, 1,083 pairs",
+        "data": data.root if data.source == "pairs" else "generated scenes",
+        "haze": ", ".join(data.haze.kinds),
+        "scored": f"{len(methods[0].scores)} images of {split}",
+        "seed": f"{config.seed}, one run each: differences between seeds are not measured",
+        "device": jax.devices()[0].device_kind,
+        "versions": f"iassf_jax {__version__}, jax {jax.__version__}",
+    }
     write_report(
         output,
-        f"{config.experiment.title}: {about['training of each variant']}",
+        f"{config.experiment.title}: {scale}",
         methods + baselines,
         (*DEHAZING_METRICS, *columns),
         about=about,
         absent=absent,
         published=published,
-        grids=[_grid(runs, output, split, limit)],
+        grids=[_grid(runs, output, split, list(methods[0].scores))],
     )
 
 
-def _about(config: ConfigDict, runs: list[Variant], split: str, num_images: int) -> dict[str, str]:
-    """The scale of the runs, which is seldom the paper's."""
-    data, train = config.data, config.train
-    pairs = len(pipeline.make_source({**data.to_dict(), "verify": False}, "train")[0])
-    lengths = sorted({num_steps(run.config.train, pairs) for run in runs})
-    scale = f"{' or '.join(map(str, lengths))} steps of {train.batch_size} crops of {data.crop}, {pairs} pairs"
-    return {
-        "training of each variant": scale,
-        "the paper's": "54,000 steps of 6 crops of 256, 1,083 pairs",
-        "data": data.root if data.source == "pairs" else "generated scenes",
-        "haze": ", ".join(data.haze.kinds),
-        "scored": f"{num_images} images of {split}",
-        "seed": f"{config.seed}, one run each: differences between seeds are not measured",
-        "device": jax.devices()[0].device_kind,
-        "versions": f"iassf_jax {__version__}, jax {jax.__version__}",
-    }
+def _scale(config: ConfigDict, lengths: list[int], pairs: int) -> str:
+    """How long the runs are, which is seldom the paper's length."""
+    steps = " or ".join(map(str, sorted(set(lengths))))
+    return f"{steps} steps of {config.train.batch_size} crops of {config.data.crop}, {pairs} pairs"
 
 
-def _grid(runs: list[Variant], output: Path, split: str, limit: int) -> Grid:
-    """Fused images of all variants beside each other."""
+def _grid(runs: list[Variant], output: Path, split: str, scored: list[str]) -> Grid:
+    """Fused images of all variants beside each other, for some of the stems that were scored."""
     config = runs[0].config
     source, _ = pipeline.make_source({**config.data.to_dict(), "verify": False}, split)
-    scored = evaluation.spread(len(source), limit or len(source))
-    chosen = [scored[i] for i in evaluation.spread(len(scored), _NUM_ROWS)]
-    rows, labels = [], []
-    for i in chosen:
-        example = pipeline.whole_example(source, i, config.data.haze, config.eval.seed)
+    stems = [scored[i] for i in evaluation.spread(len(scored), _NUM_ROWS)]
+    rows = []
+    for stem in stems:
+        example = pipeline.whole_example(source, source.stems.index(stem), config.data.haze, config.eval.seed)
         row: list[np.ndarray] = [images.to_8_bits(example[kind]) for kind in ("hazy", "infrared", "clear")]
-        row += [images.read_image(output / run.slug / "fused" / f"{example['stem']}.png") for run in runs]
+        row += [images.read_image(output / run.slug / "fused" / f"{stem}.png") for run in runs]
         rows.append(row)
-        labels.append(example["stem"])
-    return Grid(("hazy", "infrared", "clear", *(run.name for run in runs)), rows, labels)
+    return Grid(("hazy", "infrared", "clear", *(run.name for run in runs)), rows, stems)

@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import tiny
 from configs import msrs
 from configs.experiments import ablations
+from iassf_jax import experiments
 from iassf_jax.config_checks import check_config
+from iassf_jax.data import images
+from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
 from iassf_jax.experiments import run_experiment, variants
 from iassf_jax.models import build_model
@@ -94,6 +98,20 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
     (tmp_path / "base" / "config.json").write_text(other.to_json_best_effort())
     with pytest.raises(UserError, match=r"loss.alpha was 7.0, is 2.0; train.steps was 4, is 2\): choose another"):
         run_experiment(experiment({"all": {}}), tmp_path, tmp_path / "out")
+
+
+def test_the_grid_shows_images_that_were_scored(tmp_path):
+    """Those that cannot be decoded are seen only by an evaluation."""
+    stems = write_scenes(tmp_path / "data", 4, 0, 40, 56)
+    broken = tmp_path / "data" / "vi" / f"{stems[0]}.png"
+    broken.write_bytes(broken.read_bytes()[:-500])
+    for stem in stems[1:]:
+        images.write_image(tmp_path / "out" / "base" / "fused" / f"{stem}.png", np.zeros((40, 56, 3), np.uint8))
+    config = tiny.get_config()
+    config.data.update(source="pairs", root=str(tmp_path / "data"))
+    config.data.haze.kinds = ("homogeneous",)
+    grid = experiments._grid([experiments.Variant("all", "base", config)], tmp_path / "out", "all", stems[1:])
+    assert grid.labels == stems[1:] and grid.columns == ("hazy", "infrared", "clear", "all")
 
 
 @pytest.mark.slow

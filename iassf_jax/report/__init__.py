@@ -9,20 +9,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iassf_jax.data.images import write_bytes
-from iassf_jax.report.formats import means_text, scores_csv, summary_json, tables_latex, tables_markdown
+from iassf_jax.report.formats import (
+    MAIN_TABLE,
+    means_text,
+    methods_of_csv,
+    scores_csv,
+    summary_json,
+    tables_latex,
+    tables_markdown,
+)
 from iassf_jax.report.inputs import Box, Grid, Method, Metric, check_absent, check_grid, check_scores
 from iassf_jax.report.page import render_page
 from iassf_jax.report.published import published_tables
 from iassf_jax.report.tables import build_table, images_of
 
-__all__ = ["Box", "Grid", "Method", "Metric", "read_means", "write_report"]
-
-_MAIN = "Results"
+__all__ = ["Box", "Grid", "Method", "Metric", "read_means", "read_scores", "write_report"]
 
 
 def read_means(output: Path) -> str:
     """The means of a written report's main table, as text."""
     return means_text(json.loads((Path(output) / "summary.json").read_text(encoding="utf-8")))
+
+
+def read_scores(output: Path) -> list[Method]:
+    """The methods of a written report's main table, in their order, with all scores."""
+    return methods_of_csv((Path(output) / "scores.csv").read_text(encoding="utf-8"))
 
 
 def write_report(
@@ -56,13 +67,13 @@ def write_report(
     Raises:
         UserError: input of which no report can be made, or a folder that cannot be written.
     """
-    every = [(_MAIN, methods), *tables]
+    every = [(MAIN_TABLE, methods), *tables]
     check_scores(every, metrics)
     check_absent(absent, methods)
     for grid in grids:
         check_grid(grid)
     paper = published_tables(published)
-    built = [build_table(_MAIN, methods, metrics, absent=absent, published=paper)]
+    built = [build_table(MAIN_TABLE, methods, metrics, absent=absent, published=paper)]
     built += [build_table(name, rows, metrics, row_header="Variant", absent=absent) for name, rows in tables]
     texts = {
         "scores.csv": scores_csv(every, metrics),

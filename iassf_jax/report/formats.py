@@ -14,6 +14,7 @@ from iassf_jax.report.inputs import Method, Metric
 from iassf_jax.report.published import PublishedTable, source
 from iassf_jax.report.tables import ARROWS, DAGGER, NO_VALUE, Cell, Row, Table, images_of, number, statistics
 
+MAIN_TABLE = "Results"
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -84,6 +85,16 @@ def scores_csv(tables: Sequence[tuple[str, Sequence[Method]]], metrics: Sequence
                 texts = ("" if value is None else repr(number(value)) for value in values)
                 writer.writerow([title, method.name, stem, *texts])
     return text.getvalue()
+
+
+def methods_of_csv(text: str) -> list[Method]:
+    """The methods of the main table in what `scores_csv` gives, without parameters and multiply-adds."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        table, method, image = (row.pop(name) for name in ("table", "method", "image"))
+        if table == MAIN_TABLE:
+            scores.setdefault(method, {})[image] = {name: float(value) for name, value in row.items() if value}
+    return [Method(name, of_images) for name, of_images in scores.items()]
 
 
 def summary_json(
