@@ -5,7 +5,7 @@ and the network is scored again on validation images.
 """
 
 import argparse
-import dataclasses
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from configs import haze
 from iassf_jax import evaluation, runtime, shipped
 from iassf_jax.convert.formats import Weights, read_weights
-from iassf_jax.convert.pools import with_prompt_size
+from iassf_jax.convert.pools import map_pools, with_prompt_size
 from iassf_jax.data import pipeline
 from iassf_jax.inference import Predictor
 from iassf_jax.models import build_model
@@ -31,19 +31,13 @@ def variants(weights: Weights) -> Iterator[tuple[str, int, Weights]]:
             yield f"{small} x {small}", count * small**2 // side**2, with_prompt_size(weights, small)
     for rank in (8, 2):
         numbers = sum(rank * (pool[..., 0].size + pool.shape[-1]) for pool in pools)
-        yield f"{side} x {side}, rank {rank}", numbers, _of_rank(weights, rank)
+        yield f"{side} x {side}, rank {rank}", numbers, map_pools(functools.partial(_of_rank, rank=rank), weights)
 
 
-def _of_rank(weights: Weights, rank: int) -> Weights:
-    """The pixels of each pool in so many components over the channels."""
-
-    def cut(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
-        if path[-1].key != "pool":
-            return x
-        left, values, right = np.linalg.svd(np.float32(x).reshape(-1, x.shape[-1]), full_matrices=False)
-        return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(x.shape)
-
-    return dataclasses.replace(weights, params=jax.tree_util.tree_map_with_path(cut, weights.params))
+def _of_rank(pool: np.ndarray, rank: int) -> np.ndarray:
+    """The pixels of a pool in so many components over the channels."""
+    left, values, right = np.linalg.svd(np.float32(pool).reshape(-1, pool.shape[-1]), full_matrices=False)
+    return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(pool.shape)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     haze.add_argument("--visible", required=True, metavar="DIR", help="clear images")
     haze.add_argument("--output", required=True, metavar="DIR", help="hazy PNGs and haze.json go there")
     haze.add_argument("--kind", default="msrs_release", choices=sorted(HAZE_KINDS))
-    haze.add_argument("--seed", type=_seed, default=0)
+    haze.add_argument("--seed", type=_at_least(0), default=0)
     haze.add_argument("--depth", metavar="DIR", help="depth maps, for the kind 'depth'")
     haze.add_argument("--depth-meaning", choices=DEPTH_MEANINGS, help="what the maps hold")
     haze.add_argument("--depth-scale", type=float, help="metres = value * SCALE (depth) or SCALE / value (disparity)")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("source", nargs="+", help="IASSF.pth or its parts, a .safetensors file, or a run's folder")
     convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
     convert.add_argument("--half", action="store_true", help="store float16, in a .safetensors file")
-    convert.add_argument("--prompt-size", type=_positive, help="resize the learned prompt pools to this side")
+    convert.add_argument("--prompt-size", type=_at_least(1), help="resize the learned prompt pools to this side")
     convert.set_defaults(run=_convert)
 
     compare = commands.add_parser("compare", help="the released network against values that PyTorch gave")
@@ -77,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("--color", choices=("gray", "rgb_mean"), default="gray", help="default: gray")
     metrics.add_argument("--nrqm-model", metavar="model.mat", help="for Q_PI, see docs/metrics.md")
     metrics.add_argument("--published", action="append", default=[], metavar="TABLE", help="show the paper's, e.g. I")
-    metrics.add_argument("--workers", type=_positive, default=2, help="threads (default: 2)")
+    metrics.add_argument("--workers", type=_at_least(1), default=2, help="threads (default: 2)")
     metrics.set_defaults(run=_metrics)
 
     scenes = commands.add_parser("scenes", help="write generated scenes: vi, ir and depth")
     scenes.add_argument("--output", required=True, metavar="DIR")
-    scenes.add_argument("--count", type=_positive, default=16)
-    scenes.add_argument("--seed", type=_seed, default=0)
+    scenes.add_argument("--count", type=_at_least(1), default=16)
+    scenes.add_argument("--seed", type=_at_least(0), default=0)
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
     scenes.set_defaults(run=_scenes)
 
@@ -148,16 +148,13 @@ def _add_fuse(commands: Any) -> None:
     fuse.set_defaults(run=_fuse)
 
 
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _at_least(low: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= low):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {low} or more")
+        return int(text)
 
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+    return number
 
 
 def _extras(text: str) -> tuple[str, ...]:

@@ -74,12 +74,11 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
     if not kinds or isinstance(kinds, str):
         problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
-    chance = config["data"].get("permute_chance", 0.0)
-    if not 0 <= chance <= 1:
-        problems.append(f"data.permute_chance is {chance}: use 0 to 1")
-    scale, size = config["data"].get("min_scale", 1.0), tuple(config["data"].get("whole_size", ()))
-    if not 0.01 <= scale <= 1:
-        problems.append(f"data.min_scale is {scale}: use 0.01 to 1")
+    for name, low in (("permute_chance", 0), ("min_scale", 0.01)):  # configs of older runs have neither
+        value = config["data"].get(name, 1)
+        if not low <= value <= 1:
+            problems.append(f"data.{name} is {value}: use {low:g} to 1")
+    size = tuple(config["data"].get("whole_size", ()))
     if size and not (len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
         problems.append(f"data.whole_size is {size}: use (height, width), or () for crops")
     if size and config["data"]["rotations"] and size[0] != size[1]:

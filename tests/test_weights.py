@@ -12,10 +12,11 @@ from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model, full_settings
 
 
-@pytest.mark.parametrize("name, config", [("iassf-msrs", msrs_whole), ("iassf-haze", haze)])
-def test_they_are_of_their_config(name, config):
+@pytest.mark.parametrize("name, config, step", [("iassf-msrs", msrs_whole, 130), ("iassf-haze", haze, 160)])
+def test_they_are_of_their_config_and_last_stage(name, config, step):
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config.get_config().model.to_dict().items()}
-    assert read_weights([name]).model == full_settings(settings)
+    weights = read_weights([name])
+    assert weights.model == full_settings(settings) and weights.source["step"] == step
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """Prompt pools of another size."""
 
+import dataclasses
+from collections.abc import Callable
+
 import cv2
 import jax
 import numpy as np
@@ -28,11 +31,17 @@ def with_prompt_size(weights: Weights, side: int) -> Weights:
     before = weights.model["prompt_size"]
     how = cv2.INTER_AREA if side < before else cv2.INTER_LINEAR
 
-    def resize(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
-        if path[-1].key != "pool":
-            return x
-        planes = [cv2.resize(np.asarray(plane, np.float32), (side, side), interpolation=how) for plane in x]
+    def resize(x: np.ndarray) -> np.ndarray:
+        planes = [cv2.resize(np.float32(plane), (side, side), interpolation=how) for plane in x]
         return np.stack(planes).reshape(len(planes), side, side, -1).astype(x.dtype)
 
-    params = jax.tree_util.tree_map_with_path(resize, weights.params)
-    return Weights({**weights.model, "prompt_size": side}, params, weights.kept, weights.source)
+    return map_pools(resize, dataclasses.replace(weights, model={**weights.model, "prompt_size": side}))
+
+
+def map_pools(change: Callable[[np.ndarray], np.ndarray], weights: Weights) -> Weights:
+    """The weights with each prompt pool [N, side, side, C] changed by a function, and the rest as it is."""
+
+    def of_leaf(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
+        return change(np.asarray(x)) if path[-1].key == "pool" else x
+
+    return dataclasses.replace(weights, params=jax.tree_util.tree_map_with_path(of_leaf, weights.params))

@@ -130,14 +130,16 @@ def open_packed(
 
 def _check_shard(path: Path, size: int, digest: str | None) -> None:
     try:
-        whole = path.stat().st_size == size
-        if whole and digest:
-            with path.open("rb") as file:
-                whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
+        whole = path.stat().st_size == size and (digest is None or _sha256(path) == digest)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): copy the packed folder again") from None
     if not whole:
         raise UserError(f"{path}: is not as it was packed (cut off or damaged): copy the packed folder again")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,6 @@ class _Shards:
 
     def _end_file(self) -> None:
         self._writer.close()
-        with self._path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._done.append({"name": self._path.name, "bytes": self._path.stat().st_size, "sha256": digest})
+        path = self._path
+        self._done.append({"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
         self._writer, self._filled = None, 0

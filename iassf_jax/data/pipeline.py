@@ -234,10 +234,9 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
     """
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
-    names = ("horizontal_flip", "vertical_flip", "rotations")
-    settings = {name: data[name] for name in names} | {"degrade": dict(data.get("degrade", {}))}
-    settings |= {"whole_size": tuple(data.get("whole_size", ())), "min_scale": data.get("min_scale", 1.0)}
-    settings["permute_chance"] = data.get("permute_chance", 0.0)
+    names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance")
+    settings = {name: data[name] for name in names if name in data}  # configs of older runs have fewer
+    settings |= {"degrade": dict(data.get("degrade", {})), "whole_size": tuple(data.get("whole_size", ()))}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
