@@ -1,5 +1,7 @@
 """Videos: streamed in, written as a whole, without flicker, and refused in one line."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -43,6 +45,19 @@ def test_a_video_of_the_shorter_length(fuser, tmp_path):
     assert count == len(found) == 4 and rate == pytest.approx(10) and found[0].shape == (64, 96, 3)
     assert seen == [(i, 4) for i in range(1, 5)]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["o.mp4"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(fuser, tmp_path):
+    """50 more frames of both videos would be 1.8 MB, kept as they are read."""
+    peaks = []
+    for count in (2, 10, 60):  # the first compiles
+        videos = [video(tmp_path / f"{name}{count}.avi", count) for name in "vi"]
+        tracemalloc.start()
+        assert fuse_videos(fuser, *videos, tmp_path / f"o{count}.avi") == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 400_000
 
 
 def test_the_command_fuses_videos(tmp_path, capsys):
