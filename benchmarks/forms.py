@@ -91,6 +91,21 @@ def depthwise() -> tuple[dict[str, Form], tuple]:
     return {"lax": compiled(layers.lax_depthwise_conv, *args), "shifted": compiled(layers.depthwise_conv, *args)}, args
 
 
+def depthwise_gradient() -> tuple[dict[str, Form], tuple]:
+    """Gradient of a 3x3 depthwise convolution's kernel, 126 channels, batch 6 of 128x128."""
+    x, g = image(126, 130, 130, 6), image(126, 128, 128, 6)
+    args = x, jnp.zeros((3, 3, 1, 126)), g
+    forms = {"lax": layers._kernel_gradient, "by rows": layers._kernel_gradient_by_rows}
+    return {name: compiled(form, *args) for name, form in forms.items()}, args
+
+
+def product_gradient() -> tuple[dict[str, Form], tuple]:
+    """Gradient of a 1x1 convolution's kernel, 24 to 126 channels, batch 6 of 128x128."""
+    args = image(24, 128, 128, 6), image(126, 128, 128, 6)
+    forms = {"at once": layers._product_over_pixels, "in bands": layers._product_over_pixels_in_bands}
+    return {name: compiled(form, *args) for name, form in forms.items()}, args
+
+
 def reflected() -> tuple[dict[str, Form], tuple]:
     """5x5 depthwise convolution with mirrored borders, 24 channels."""
     args = image(24), jax.random.normal(jax.random.key(0), (5, 5, 1, 24))
@@ -137,6 +152,8 @@ def comparisons() -> Iterator[tuple[str, tuple[dict[str, Form], tuple]]]:
         yield f"its gradient, {channels} channels, 6 x {side} x {side}", block_gradient(channels, side)
     yield "products between 48 channels", products()
     yield "3x3 depthwise, 144 channels", depthwise()
+    yield "its kernel's gradient, 126 channels, 6 x 128 x 128", depthwise_gradient()
+    yield "1x1 kernel's gradient, 24 to 126 channels, 6 x 128 x 128", product_gradient()
     yield "image to 24 channels, batch 2", embedding()
     yield "5x5 depthwise, mirrored borders", reflected()
     for features in (3, 24):

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import TEST_DATA
 from iassf_jax.convert.torch_names import official_restormer_block
+from iassf_jax.models import layers
 from iassf_jax.models.layers import (
     depthwise_conv,
     lax_depthwise_conv,
@@ -75,9 +76,12 @@ def test_depthwise_conv_equals_its_plain_form(size, kernel):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), run(depthwise_conv), run(lax_depthwise_conv))
 
 
-def test_pointwise_product_equals_its_plain_form():
+@pytest.mark.parametrize("height", [1, 12, 13])
+def test_pointwise_product_equals_its_plain_form(height, monkeypatch):
+    """Its gradient goes by bands, here of 4 rows: less than one, some whole ones, and some rows left over."""
+    monkeypatch.setattr(layers, "PRODUCT_PIXELS", 4 * 2 * 5)
     rng = np.random.default_rng(1)
-    x = jnp.asarray(rng.standard_normal((2, 6, 5, 3)), jnp.float32)
+    x = jnp.asarray(rng.standard_normal((2, height, 5, 3)), jnp.float32)
     k = jnp.asarray(rng.standard_normal((3, 4)), jnp.float32)
 
     def run(product):

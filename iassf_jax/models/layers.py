@@ -10,6 +10,7 @@ from einops import rearrange
 
 from iassf_jax.models.plain import is_plain
 
+PRODUCT_PIXELS = 2048  # of a band of `_product_over_pixels_in_bands`
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -104,6 +105,7 @@ def depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _depthwise_conv_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     padded, kernel = saved
+    g = jax.lax.optimization_barrier(g)  # else XLA joins the parts of g anew for each use
     kernel_gradient = jax.lax.platform_dependent(
         padded, kernel, g, cpu=_kernel_gradient_by_rows, default=_kernel_gradient
     )
@@ -115,19 +117,24 @@ def _kernel_gradient(padded: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.
 
 
 def _kernel_gradient_by_rows(padded: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
-    """Row by row, so that no shifted copy of the image is ever written."""
+    """Row by row into sums that keep the columns, so that no shifted copy of the image is ever written and each step is
+    one element-wise loop; reductions to the channels within the steps took twice as long.
+    """
     kh, kw, _, channels = kernel.shape
-    height, width = g.shape[1:3]
+    batch, height, width = g.shape[:3]
     padded, g = jax.lax.optimization_barrier((padded, g))
 
-    def add_row(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-        g_row = jax.lax.dynamic_index_in_dim(g, i, axis=1, keepdims=False).astype(jnp.float32)
-        rows = jax.lax.dynamic_slice_in_dim(padded, i, kh, axis=1).astype(jnp.float32)
-        taps = [(rows[:, a, b : b + width] * g_row).sum(axis=(0, 1)) for a in range(kh) for b in range(kw)]
-        return total + jnp.stack(taps), None
+    def add_row(totals: list[jax.Array], i: jax.Array) -> tuple[list[jax.Array], None]:
+        image, row = i // height, i % height
+        g_row = jax.lax.dynamic_slice(g, (image, row, 0, 0), (1, 1, width, channels))[0, 0]
+        rows = jax.lax.dynamic_slice(padded, (image, row, 0, 0), (1, kh, width + kw - 1, channels))[0]
+        g_row, rows = (x.astype(jnp.float32) for x in jax.lax.optimization_barrier((g_row, rows)))
+        taps = (rows[a, b : b + width] for a in range(kh) for b in range(kw))
+        return [total + tap * g_row for total, tap in zip(totals, taps, strict=True)], None
 
-    total, _ = jax.lax.scan(add_row, jnp.zeros((kh * kw, channels)), jnp.arange(height))
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    totals = [jnp.zeros((width, channels))] * (kh * kw)
+    totals, _ = jax.lax.scan(add_row, totals, jnp.arange(batch * height))
+    return jnp.stack([total.sum(axis=0) for total in totals]).reshape(kernel.shape).astype(kernel.dtype)
 
 
 depthwise_conv.defvjp(
@@ -143,7 +150,7 @@ def pointwise_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _pointwise_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    kernel_gradient = jax.lax.platform_dependent(x, g, cpu=_product_over_pixels_by_rows, default=_product_over_pixels)
+    kernel_gradient = jax.lax.platform_dependent(x, g, cpu=_product_over_pixels_in_bands, default=_product_over_pixels)
     return g @ kernel.T, kernel_gradient.astype(kernel.dtype)
 
 
@@ -151,17 +158,20 @@ def _product_over_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.einsum("bhwi,bhwo->io", x, g, preferred_element_type=jnp.float32)
 
 
-def _product_over_pixels_by_rows(x: jax.Array, g: jax.Array) -> jax.Array:
-    """In a loop over bands of rows: XLA on a CPU transposes g for this product, and as one operation it recomputes
-    within that strided copy whatever g comes from (seen: 500 of 600 ms of a GDFN's backward pass)."""
-    rows = next(n for n in (8, 4, 2, 1) if x.shape[1] % n == 0)
+def _product_over_pixels_in_bands(x: jax.Array, g: jax.Array) -> jax.Array:
+    """In bands of rows: XLA on a CPU transposes g for this product, and as one operation it recomputes within that
+    strided copy whatever g comes from (seen: 500 of 600 ms of a GDFN's backward pass)."""
+    batch, height, width = g.shape[:3]
+    rows = max(1, PRODUCT_PIXELS // (batch * width))
+    x, g = jax.lax.optimization_barrier((x, g))
 
-    def add_band(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-        band_x, band_g = (jax.lax.dynamic_slice_in_dim(t, i * rows, rows, axis=1) for t in (x, g))
-        return total + _product_over_pixels(band_x, band_g), None
+    def add_band(total: jax.Array, first: jax.Array | int, rows: int) -> jax.Array:
+        return total + _product_over_pixels(*(jax.lax.dynamic_slice_in_dim(t, first, rows, axis=1) for t in (x, g)))
 
     total = jnp.zeros((x.shape[-1], g.shape[-1]))
-    return jax.lax.scan(add_band, total, jnp.arange(x.shape[1] // rows))[0]
+    if whole := height // rows:
+        total, _ = jax.lax.scan(lambda t, i: (add_band(t, i * rows, rows), None), total, jnp.arange(whole))
+    return add_band(total, whole * rows, height % rows) if height % rows else total
 
 
 pointwise_product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _pointwise_backward)
