@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     model.fusion_blocks = 5  # paper: M, Table IX has 1, 3, 5, 7
     model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
     model.norm = "with_bias"  # Restormer's default
+    model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII

@@ -20,6 +20,7 @@ from iassf_jax.checkpoints import Checkpoints, changed_settings, check_same_netw
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.convert.pools import with_prompt_size
+from iassf_jax.convert.reconstruction import with_soft_reconstruction
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
@@ -228,6 +229,8 @@ def _initial_weights(config: ConfigDict) -> Any:
     side = settings.get("prompt_size")
     if side and weights.model.get("prompt_size", side) != side:
         weights = with_prompt_size(weights, side)
+    if settings.get("reconstruction") == "soft" and weights.model.get("reconstruction") == "direct":
+        weights = with_soft_reconstruction(weights)
     if changed := changed_settings(weights.model, settings):
         raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")
     return weights.params

@@ -142,6 +142,34 @@ def test_bfloat16_computes_low_and_returns_float32(network):
         assert 1e-5 < error < limit, name
 
 
+def test_soft_reconstruction_starts_as_the_hazy_image_and_adds_gain_and_offset():
+    """Dehazed = I + K I - B with the convolution's own K and B; the fused image is the dehazed one and a change."""
+    model, parameters = initialised(reconstruction="soft")
+    apply = jax.jit(model.apply)
+    visible, infrared = pair(18, 13)
+    start = apply(parameters, visible, infrared)
+    np.testing.assert_array_equal(start["dehazed"], visible)
+    np.testing.assert_array_equal(start["fused"], visible)
+    restore, fuse = (parameters["params"][name]["to_image"] for name in ("ia_frm", "mspe_fm"))
+    assert restore["kernel"].shape == (3, 3, 8, 4)
+    restore["bias"] = jnp.array([0.5, 0.1, -0.2, 0.3])
+    fuse["bias"] = jnp.array([0.05, 0.0, -0.05])
+    out = apply(parameters, visible, infrared)
+    dehazed = 1.5 * visible - jnp.array([0.1, -0.2, 0.3]).reshape(1, 1, 1, 3)
+    np.testing.assert_allclose(out["dehazed"], dehazed, atol=1e-6)
+    np.testing.assert_allclose(out["fused"], dehazed + fuse["bias"].reshape(1, 1, 1, 3), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_soft_reconstruction_trains_every_weight():
+    model, parameters = initialised(reconstruction="soft")
+    rng = np.random.default_rng(3)  # from zero convolutions no gradient goes further back
+    for module in ("ia_frm", "mspe_fm"):
+        to_image = parameters["params"][module]["to_image"]
+        to_image["kernel"] = jnp.asarray(rng.normal(0, 0.1, to_image["kernel"].shape), jnp.float32)
+    assert_alive(model, parameters)
+
+
 def test_prompt_is_eq_2_step_by_step():
     """PGM moves its 1x1 convolutions; here Eq. 1-2 are computed in the order in which they stand."""
     rng = np.random.default_rng(5)
@@ -200,6 +228,7 @@ def test_parameters_do_not_depend_on_the_size_they_are_made_at():
         ({**SMALL, "dtype": "float16"}, "bfloat16"),
         ({**SMALL, "norm": "none"}, "bias_free"),
         ({**SMALL, "channels": 0}, "channels is 0"),
+        ({**SMALL, "reconstruction": "residual"}, "direct, soft"),
     ],
 )
 def test_unknown_settings_are_refused(settings, words):

@@ -77,6 +77,21 @@ def test_prompt_pools_are_resized_where_the_config_has_another_size(small, tmp_p
     assert_same(state.params, with_prompt_size(small, 2).params)
 
 
+@pytest.mark.slow
+def test_images_start_anew_where_the_config_reconstructs_softly(small, tmp_path):
+    write_weights(small, tmp_path / "w.safetensors")
+    config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
+    config.model.reconstruction = "soft"
+    state = train_and_evaluate(config, tmp_path / "run")
+    found, before = state.params["params"], small.params["params"]
+    assert not any(np.any(np.abs(found[name]["to_image"]["kernel"]) > 1e-20) for name in ("ia_frm", "mspe_fm"))
+    assert_same(found["ia_frm"]["tf"], before["ia_frm"]["tf"])
+    write_weights(Weights({**small.model, "reconstruction": "soft"}, state.params), tmp_path / "soft.safetensors")
+    config.init_from, config.model.reconstruction = str(tmp_path / "soft.safetensors"), "direct"
+    with pytest.raises(UserError, match=r"model\.reconstruction was soft, is direct"):
+        train_and_evaluate(config, tmp_path / "other")
+
+
 def test_a_folder_of_weights_is_no_run_to_resume(small, tmp_path):
     write_weights(small, tmp_path / "folder")
     with pytest.raises(UserError, match=r"--config\.init_from"):

@@ -30,20 +30,25 @@ class MsPEFM(nn.Module):
     """M fusion blocks in a U: ceil(M/2) of them down, floor(M/2) up, with residual connections between equal levels.
 
     The width is `channels` at full size and doubles a level; P^{k+1} = Conv1x1(P^k), brought to the block's size.
+    `soft`: its result is added to the dehazed image, and starts as zero.
     """
 
     channels: int = 12
     num_blocks: int = 5
     embed: bool = True
+    soft: bool = False
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, visible: jax.Array, infrared: jax.Array, prompt: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, dehazed: jax.Array, visible: jax.Array, infrared: jax.Array, prompt: jax.Array | None
+    ) -> jax.Array:
         """Fuses the restored visible and the infrared features.
 
         Args:
+            dehazed: float[B, H, W, 3], the restored image; read by `soft` alone.
             visible, infrared: float[B, H, W, C]; H and W are multiples of 2 ** (num_blocks // 2).
             prompt: float[B, H, W, channels], P^1; None (ablation) for blocks without prompts.
 
@@ -66,7 +71,9 @@ class MsPEFM(nn.Module):
                 prompt = self._next_prompt(prompt, x.shape[1:], k)
             block = FusionBlock(self.embed, self.heads_per_channels, self.norm, self.dtype, name=f"block{k + 1}")
             x = block(x, prompt)
-        return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
+        if not self.soft:
+            return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
+        return dehazed + Conv1x1(3, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")(x)
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
         height, width, channels = shape

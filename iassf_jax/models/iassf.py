@@ -13,6 +13,8 @@ from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
 from iassf_jax.models.whole_image import Region, estimate_haze
 
+RECONSTRUCTIONS = ("direct", "soft")
+
 
 class Encoder(nn.Module):
     """3x3 convolution to C channels and Restormer blocks; one set of weights for both modalities."""
@@ -36,6 +38,8 @@ class IASSF(nn.Module):
     """IASSF (Li et al., arXiv 2411.12586, Fig. 2).
 
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
+    `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
+    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`.
     """
 
     channels: int = 24
@@ -47,6 +51,7 @@ class IASSF(nn.Module):
     fusion_blocks: int = 5
     heads_per_channels: int = 24
     norm: str = "with_bias"
+    reconstruction: str = "direct"
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -72,6 +77,9 @@ class IASSF(nn.Module):
             raise UserError(f"model.restoration_blocks is {self.restoration_blocks}: give an odd number of counts")
         if self.norm not in NORMS:
             raise UserError(f"model.norm is {self.norm!r}: use one of {', '.join(NORMS)}")
+        if self.reconstruction not in RECONSTRUCTIONS:
+            choices = ", ".join(RECONSTRUCTIONS)
+            raise UserError(f"model.reconstruction is {self.reconstruction!r}: use one of {choices}")
         if self.dtype not in DTYPES:
             raise UserError(f"model.dtype is {self.dtype!r}: use one of {', '.join(DTYPES)}")
 
@@ -119,15 +127,17 @@ class IASSF(nn.Module):
         if not (self.without_hde or self.without_ir):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
-        restore = IAFRM(self.restoration_blocks, **shared, name="ia_frm")
-        out["restored"], out["dehazed"] = restore(f_vi, candidate, density)
+        soft = self.reconstruction == "soft"
+        hazy = images[: len(visible)].astype(dtype)
+        restore = IAFRM(self.restoration_blocks, soft, **shared, name="ia_frm")
+        out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density)
 
         prompt = None
         if not self.without_p_vi:
             pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
             prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir, region)
-        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, **shared, name="mspe_fm")
-        out["fused"] = fuse(out["restored"], f_ir, prompt)
+        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, soft, **shared, name="mspe_fm")
+        out["fused"] = fuse(out["dehazed"], out["restored"], f_ir, prompt)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
 

@@ -47,20 +47,26 @@ class TF(nn.Module):
 
 
 class IAFRM(nn.Module):
-    """F^_vi = TF(F^_ir * H + F_vi * (1 - H) + F_vi) (Eq. 5), and a 3x3 convolution to the dehazed image."""
+    """F^_vi = TF(F^_ir * H + F_vi * (1 - H) + F_vi) (Eq. 5), and a 3x3 convolution to the dehazed image.
+
+    `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
+    soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023). It starts as the hazy image itself.
+    """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
+    soft: bool = False
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self, visible: jax.Array, candidate: jax.Array | None, density: jax.Array | None
+        self, hazy: jax.Array, visible: jax.Array, candidate: jax.Array | None, density: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
         """Restores the visible features.
 
         Args:
+            hazy: float[B, H, W, 3] in [-1, 1], the image; read by `soft` alone.
             visible: float[B, H, W, C], F_vi.
             candidate: float[B, H, W, C], the embedded infrared features F^_ir; None (ablation): F_vi alone.
             density: float32[B, H, W] in [0, 1]; None (ablation): one half everywhere, no selection.
@@ -73,4 +79,8 @@ class IAFRM(nn.Module):
             share = 0.5 if density is None else density[..., None].astype(visible.dtype)
             x = candidate * share + visible * (1 - share) + visible
         features = TF(self.blocks, self.heads_per_channels, self.norm, self.dtype, name="tf")(x)
-        return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
+        if not self.soft:
+            return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
+        to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
+        gain, offset = jnp.split(to_image(features), (1,), axis=-1)
+        return features, hazy + gain * hazy - offset
