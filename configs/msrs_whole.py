@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     config = msrs.get_config()
     with config.unlocked():
         config.model.prompt_size = 16  # ours: the wave is smooth, and a large pool keeps noise of its random start
-        config.model.reconstruction = "soft"  # ours: this haze is a gain and an offset, each of a few numbers an image
         config.data.whole_size = (240, 320)  # ours: half of MSRS's
         config.data.horizontal_flip = False  # ours: a flip would move the wave
         config.data.vertical_flip = False  # ours

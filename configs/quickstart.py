@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
         config.data.source = "scenes"  # needs no download
         config.data.crop = 96  # ours: CPU
         config.data.haze.kinds = ("depth", "homogeneous")  # ours: haze as it is outdoors; scenes know their depth
+        config.model.reconstruction = "soft"  # ours: colours and structure of the hazy image come along
         config.model.channels = 16  # ours: CPU
         config.model.fusion_channels = 8  # ours: CPU
         config.model.restoration_blocks = (1, 1, 1)  # ours: CPU

@@ -22,7 +22,7 @@ _HOUR = 3600
 _HEAD = """# Dehaze and fuse a pair of images
 One network takes a hazy visible image and its aligned infrared partner, and gives a haze-free and a fused image.
 Everything stays on the machine that runs this page."""
-_EXAMPLES = "Generated scenes. iassf-msrs knows the haze of the first three alone; iassf-haze knows all four kinds."
+_EXAMPLES = "Generated scenes. iassf-msrs knows the haze of the first three alone; the others know all four kinds."
 
 _CSS = """
 .gradio-container { max-width: min(1320px, 100vw) !important; margin: 0 auto !important; }

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iassf_jax import demo, demo_session, fuser
+from iassf_jax import demo, demo_session, fuser, shipped
 from iassf_jax.cli import main
 from iassf_jax.data import images
 from iassf_jax.demo_session import CompileClock, Options, Session
@@ -163,9 +163,9 @@ def test_old_results_are_removed(session, pair):
 
 
 def test_weights_come_with_what_they_know(session, network, tmp_path):
-    assert session.choices() == ["iassf-haze", "iassf-msrs"] and "msrs_release" in session.haze_line("iassf-msrs")
+    assert session.choices() == shipped.names() and "msrs_release" in session.haze_line("iassf-msrs")
     own = Session(tmp_path, "runs/mine")
-    assert own.choices() == ["runs/mine", "iassf-haze", "iassf-msrs"] and "without a card" in own.haze_line("runs/mine")
+    assert own.choices() == ["runs/mine", *shipped.names()] and "without a card" in own.haze_line("runs/mine")
 
 
 def test_examples_are_hazed_scenes(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import haze, msrs_whole
+from configs import haze, haze_small, msrs_whole
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.data.haze import apply_haze, draw_haze
 from iassf_jax.data.scenes import SceneSource
@@ -12,7 +12,10 @@ from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model, full_settings
 
 
-@pytest.mark.parametrize("name, config, step", [("iassf-msrs", msrs_whole, 130), ("iassf-haze", haze, 160)])
+@pytest.mark.parametrize(
+    "name, config, step",
+    [("iassf-msrs", msrs_whole, 130), ("iassf-haze", haze, 520), ("iassf-haze-small", haze_small, 900)],
+)
 def test_they_are_of_their_config_and_last_stage(name, config, step):
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config.get_config().model.to_dict().items()}
     weights = read_weights([name])
@@ -20,7 +23,10 @@ def test_they_are_of_their_config_and_last_stage(name, config, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, kind, gain", [("iassf-msrs", "msrs_release", 6), ("iassf-haze", "homogeneous", 3)])
+@pytest.mark.parametrize(
+    "name, kind, gain",
+    [("iassf-msrs", "msrs_release", 6), ("iassf-haze", "homogeneous", 3), ("iassf-haze-small", "homogeneous", 3)],
+)
 def test_they_take_the_haze_away_that_they_know(name, kind, gain):
     """Scenes were never trained on."""
     weights = read_weights([name])
@@ -29,3 +35,12 @@ def test_they_take_the_haze_away_that_they_know(name, kind, gain):
     out = Predictor(build_model(weights.model), weights.params)(hazy[None], scene.infrared[None])
     before, after = (float(psnr(x, scene.visible[None])[0]) for x in (hazy[None], out["dehazed"]))
     assert after > before + gain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["iassf-haze", "iassf-haze-small"])
+def test_a_clear_image_comes_back_clear(name):
+    weights = read_weights([name])
+    scene = SceneSource(1, 22, 96, 128)[0]
+    out = Predictor(build_model(weights.model), weights.params)(scene.visible[None], scene.infrared[None])
+    assert float(psnr(out["dehazed"], scene.visible[None])[0]) > 25
