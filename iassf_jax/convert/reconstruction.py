@@ -1,6 +1,5 @@
 """Weights of the paper's network whose last convolutions start anew, as soft reconstruction."""
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -19,7 +18,7 @@ def with_soft_reconstruction(weights: Weights) -> Weights:
     """
     if "reconstruction" not in weights.model:
         raise UserError(f"the network {weights.model['name']} has no soft reconstruction: leave that setting alone")
-    params = copy.copy(weights.params["params"])
+    params = dict(weights.params["params"])
     for module, outputs in (("ia_frm", 4), ("mspe_fm", 3)):
         kernel = params[module]["to_image"]["kernel"]
         fresh = {"kernel": np.zeros((*kernel.shape[:-1], outputs), kernel.dtype), "bias": np.zeros(outputs, np.float32)}
