@@ -48,6 +48,17 @@ def compiler_options() -> dict[str, Any]:
     return options
 
 
+@functools.cache
+def options_for_one_run() -> dict[str, Any]:
+    """What `jax.jit` should be told of a program that runs once: on a CPU, to compile it quickly.
+
+    Initialising the network took LLVM three times as long with its expensive passes, for a run of a tenth of a second.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 def jit_for_device(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit` with `compiler_options()`; the device is asked for at the first call, not when a module is imported.
 

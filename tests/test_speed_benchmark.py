@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import where
 from benchmarks.speed import tables
 from benchmarks.speed.cases import Case, cases, contenders
 from benchmarks.speed.duel import duel
@@ -13,6 +14,8 @@ from iassf_jax.losses import total_loss
 from iassf_jax.models.restormer import RestormerBlock
 
 RESULT = {"seconds": 0.5, "memory": 2**28, "memory_before": 2**27, "first_call_s": 3.0, "times": [0.5]}
+PRODUCTS = {"operations": 1e8, "bytes": 2e8}
+COMPILING = {"first_call_s": 9.0, "memory": 2**29}
 
 
 def test_products_are_counted_with_their_bytes():
@@ -30,13 +33,13 @@ def test_the_table_names_ratios_limits_and_failures():
     results = {
         "machine": {"device": "a CPU", "cores": 2, "date": "2026-01-01", "versions": {"jax": "1"}, "platform": "cpu"},
         "limits": {"operations": 1e9, "bytes": 1e9},
-        "cases": {case: {"iassf": {**RESULT, "operations": 1e8, "bytes": 2e8}, "torch": {**RESULT, "seconds": 2.0},
+        "cases": {case: {"iassf": {**RESULT, **PRODUCTS, "compiling": COMPILING}, "torch": {**RESULT, "seconds": 2.0},
                          "torch_compiled": {"failure": "no compiler"}}},
         "start_up": {"cold": 10.0, "warm": 5.0},
         "data": {"configs/msrs.py": 100.0},
     }  # fmt: skip
     text = tables.as_markdown(results)
-    assert "| paper's network | 0.5 | 4.00 |  | 256 | 3.0 | 40% |" in text  # 0.2 s of bytes in 0.5 s
+    assert "| paper's network | 0.5 | 4.00 |  | 256 | 512 | 3.0 | 9.0 | 40% |" in text  # 0.2 s of bytes in 0.5 s
     assert "| PyTorch, compiled | failed: no compiler |" in text and "5.0 s from then on" in text
 
 
@@ -52,6 +55,7 @@ def test_contenders_take_turns_and_failures_are_told():
     results = duel(Case("Restormer block", 16, 16, 1), ["iassf", "nobody"], rounds=2, least=0.0)
     ours = results["iassf"]
     assert len(ours["times"]) == 2 and 0 < ours["seconds"] < ours["first_call_s"]
+    assert set(ours["compiling"]) == {"first_call_s", "memory"}
     assert ours["memory"] > 0 and ours["operations"] > 0 and ours["bytes"] > 0
     assert "failure" in duel(Case("nonsense", 16, 16, 1), ["iassf"], 1, 0.0)["iassf"]
 
@@ -80,3 +84,18 @@ def test_both_sides_compute_the_same():
     four = [rng.uniform(-1, 1, (2, 9, 8, 3)).astype(np.float32) for _ in range(4)]
     loss = _loss(*(torch.tensor(x).permute(0, 3, 1, 2) for x in four))
     np.testing.assert_allclose(total_loss(*map(jnp.asarray, four))[0], float(loss), rtol=1e-5)
+
+
+def test_where_the_time_goes_is_told_by_what_a_loop_is_named_after():
+    program = """
+      %fusion.1 = f32[8]{0} fusion(f32[8]{0} %x), kind=kLoop, metadata={op_name="jit(f)/block/mul"}
+      ROOT %ynn_fusion = f32[8]{0} fusion(f32[8]{0} %x), metadata={op_name="jit(f)/block/dot_general"}
+      %copy.3 = f32[8]{0} copy(f32[8]{0} %x)
+    """
+    assert where.kinds(program) == {"fusion.1": where.KINDS[2], "ynn_fusion": where.KINDS[0], "copy.3": where.KINDS[1]}
+
+
+def test_an_event_has_its_time_without_those_inside_it():
+    events = [(0, 10, "loop"), (1, 4, "product"), (6, 3, "product"), (20, 5, "copy")]
+    found = sorted((name, round(seconds * 1e9)) for name, seconds in where.own_seconds(events))
+    assert found == [("copy", 5), ("loop", 3), ("product", 3), ("product", 4)]
