@@ -165,7 +165,7 @@ def _write_report(config: ConfigDict, runs: list[Variant], output: Path, split: 
         "data": data.root if data.source == "pairs" else "generated scenes",
         "haze": ", ".join(data.haze.kinds),
         "scored": f"{len(methods[0].scores)} images of {split}",
-        "seed": f"{config.seed}, one run each: differences between seeds are not measured",
+        "seed": f"{config.seed}, one run each; configs/experiments/seeds.py shows how far seeds differ",
         "device": jax.devices()[0].device_kind,
         "versions": f"iassf_jax {__version__}, jax {jax.__version__}",
     }

@@ -38,14 +38,7 @@ def compiler_options() -> dict[str, Any]:
 
     On a CPU: to order operations for memory. XLA's default keeps the network's temporaries alive up to twice as long.
     """
-    if jax.default_backend() != "cpu":
-        return {}
-    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    try:
-        jax.jit(lambda x: x, compiler_options=options)(0)
-    except jax.errors.JaxRuntimeError:  # an XLA that does not know it
-        return {}
-    return options
+    return _on_cpu({"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"})
 
 
 @functools.cache
@@ -54,9 +47,17 @@ def options_for_one_run() -> dict[str, Any]:
 
     Initialising the network took LLVM three times as long with its expensive passes, for a run of a tenth of a second.
     """
+    return _on_cpu({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+
+
+def _on_cpu(options: dict[str, Any]) -> dict[str, Any]:
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    try:
+        jax.jit(lambda x: x, compiler_options=options)(0)
+    except jax.errors.JaxRuntimeError:  # an XLA that does not know them
+        return {}
+    return options
 
 
 def jit_for_device(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
