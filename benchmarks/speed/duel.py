@@ -95,7 +95,7 @@ def duel(case: Case, names: list[str], rounds: int, least: float) -> dict[str, d
         _take_turns(contenders, rounds, least)
         results = {contender.name: contender.result() for contender in contenders}
     for name, first in compiling.items():
-        results[name] |= {"compiling": first}
+        results[name]["compiling"] = first
     return results
 
 
