@@ -8,6 +8,7 @@ import pytest
 from iassf_jax import cost
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
+from iassf_jax.models.layers import steady_border
 from iassf_jax.models.prompts import PGM
 from iassf_jax.training import abstract_parameters
 
@@ -160,14 +161,39 @@ def test_soft_reconstruction_starts_as_the_hazy_image_and_adds_gain_and_offset()
     np.testing.assert_allclose(out["fused"], dehazed + fuse["bias"].reshape(1, 1, 1, 3), atol=1e-6)
 
 
-@pytest.mark.slow
-def test_soft_reconstruction_trains_every_weight():
+def soft_and_changing():
+    """Soft reconstruction that does something: it starts with zero convolutions."""
     model, parameters = initialised(reconstruction="soft")
-    rng = np.random.default_rng(3)  # from zero convolutions no gradient goes further back
+    rng = np.random.default_rng(3)
     for module in ("ia_frm", "mspe_fm"):
         to_image = parameters["params"][module]["to_image"]
         to_image["kernel"] = jnp.asarray(rng.normal(0, 0.1, to_image["kernel"].shape), jnp.float32)
-    assert_alive(model, parameters)
+    return model, parameters
+
+
+@pytest.mark.slow
+def test_soft_reconstruction_trains_every_weight():
+    assert_alive(*soft_and_changing())  # from zero convolutions no gradient goes further back
+
+
+def test_soft_reconstruction_draws_no_frame():
+    """Where convolutions saw zeros beyond the border, the images change as they do further in."""
+    model, parameters = soft_and_changing()
+    visible, infrared = pair(20, 16)
+    out = jax.jit(model.apply)(parameters, 0 * visible, infrared)  # a grey image: K * I is nothing, what stays is B
+    for change in (out["dehazed"], out["fused"] - out["dehazed"]):
+        inner = change[:, 4:-4, 4:-4]
+        assert np.ptp(inner, axis=(1, 2)).min() > 1e-4
+        expected = np.pad(inner, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="edge")
+        np.testing.assert_allclose(change, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "middle"), [(1, 0), (2, 0), (5, 2), (8, 3)])
+def test_steady_border_of_tiny_images(size, middle):
+    """Of less than a margin on each side and a pixel between, as much as there is room for."""
+    x = jnp.arange(size, dtype=jnp.float32).reshape(1, size, 1, 1)
+    steady = steady_border(jnp.broadcast_to(x, (1, size, size, 2)))
+    np.testing.assert_array_equal(steady[0, :, 0, 0], np.clip(np.arange(size), middle, size - 1 - middle))
 
 
 def test_prompt_is_eq_2_step_by_step():

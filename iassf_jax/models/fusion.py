@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, resize_bilinear
+from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, resize_bilinear, steady_border
 from iassf_jax.models.prompts import PEB, num_heads
 from iassf_jax.models.restormer import RestormerBlock
 
@@ -73,7 +73,8 @@ class MsPEFM(nn.Module):
             x = block(x, prompt)
         if not self.soft:
             return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
-        return dehazed + Conv1x1(3, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")(x)
+        to_image = Conv1x1(3, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
+        return dehazed + steady_border(to_image(x))
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
         height, width, channels = shape

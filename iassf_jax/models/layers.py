@@ -63,6 +63,18 @@ def pad_images(x: jax.Array, margin: int, border: str = "zero") -> jax.Array:
     return x
 
 
+def steady_border(x: jax.Array, margin: int = 4) -> jax.Array:
+    """[B, H, W, C] with the outermost `margin` pixels replaced by the nearest further in (fewer in tiny images).
+
+    Convolutions see zeros beyond the border: what they make of it is a frame around the image.
+    """
+    widths = [min(margin, (n - 1) // 2) if isinstance(n, int) else margin for n in x.shape[1:3]]  # else: symbols
+    for axis, width in enumerate(widths, start=1):
+        inner = jax.lax.slice_in_dim(x, width, x.shape[axis] - width, axis=axis)
+        x = jnp.pad(inner, [(width, width) if i == axis else (0, 0) for i in range(4)], mode="edge")
+    return x
+
+
 def shifted_depthwise_conv(padded: jax.Array, kernel: jax.Array) -> jax.Array:
     """Depthwise convolution of a padded image, as a sum of shifted products.
 

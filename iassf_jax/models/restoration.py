@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, Downsample, Upsample
+from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, steady_border
 from iassf_jax.models.prompts import num_heads
 from iassf_jax.models.restormer import RestormerBlock
 
@@ -82,5 +82,5 @@ class IAFRM(nn.Module):
         if not self.soft:
             return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
         to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        gain, offset = jnp.split(to_image(features), (1,), axis=-1)
+        gain, offset = jnp.split(steady_border(to_image(features)), (1,), axis=-1)
         return features, hazy + gain * hazy - offset
