@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from iassf_jax.models.plain import plain_operations
-from iassf_jax.training import abstract_parameters
+from iassf_jax.parameters import abstract_parameters
 
 ABLATIONS = ("without_ir", "without_hde", "without_p_ir", "without_fr_peb", "without_p_vi", "without_fb_peb")
 

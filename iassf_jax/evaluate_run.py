@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from iassf_jax import __version__, cost, evaluation
 from iassf_jax.baselines import baselines
-from iassf_jax.checkpoints import load_config
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.data import images, pipeline
@@ -29,6 +28,7 @@ from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, read_means, write_report
 from iassf_jax.report.published import published_tables
+from iassf_jax.run_config import load_config
 from iassf_jax.visualize import sample_grid
 
 # Method -> image -> metric -> value.

@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from iassf_jax import __version__, cost, evaluation
-from iassf_jax.checkpoints import CONFIG_FILE, load_config
 from iassf_jax.config_checks import check_config
 from iassf_jax.data import images, pipeline
 from iassf_jax.errors import UserError
@@ -22,6 +21,7 @@ from iassf_jax.evaluate_run import evaluate_run
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, read_means, read_scores, write_report
+from iassf_jax.run_config import CONFIG_FILE, load_config
 from iassf_jax.train_loop import num_steps, train_and_evaluate
 
 _NUM_ROWS = 3

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from iassf_jax import evaluation, training
-from iassf_jax.checkpoints import Checkpoints, changed_settings, check_same_network, has_checkpoint, save_config
+from iassf_jax.checkpoints import Checkpoints, has_checkpoint
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.convert.pools import with_prompt_size
@@ -26,6 +26,7 @@ from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
 from iassf_jax.models import build_model
+from iassf_jax.run_config import changed_settings, check_same_network, save_config
 from iassf_jax.run_log import RunLog
 from iassf_jax.visualize import sample_grid
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from iassf_jax.losses import total_loss
+from iassf_jax.parameters import smallest_pair
 from iassf_jax.runtime import jit_for_device, options_for_one_run
 
 Batch = Mapping[str, jax.Array]
@@ -65,20 +66,10 @@ def make_optimizer(
 
 def init_state(model: nn.Module, optimizer: optax.GradientTransformation, seed: int, keep_ema: bool) -> TrainState:
     """Fresh weights; they do not depend on the image size."""
-    params = jax.jit(model.init, compiler_options=options_for_one_run())(jax.random.key(seed), *_smallest_pair(model))
+    params = jax.jit(model.init, compiler_options=options_for_one_run())(jax.random.key(seed), *smallest_pair(model))
     # A copy: the state's buffers are donated, and none may be donated twice.
     ema = jax.tree.map(jnp.copy, params) if keep_ema else {}
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
-
-
-def abstract_parameters(model: nn.Module) -> Any:
-    """Names, shapes and types of the weights."""
-    return jax.eval_shape(model.init, jax.random.key(0), *_smallest_pair(model))
-
-
-def _smallest_pair(model: nn.Module) -> tuple[jax.Array, jax.Array]:
-    side = 2 * model.size_multiple
-    return jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
 
 
 def train_step(

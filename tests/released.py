@@ -13,7 +13,7 @@ import numpy as np
 from conftest import TEST_DATA
 from iassf_jax.convert.torch_names import from_torch, position_buffers, release_entries
 from iassf_jax.models import build_model
-from iassf_jax.training import abstract_parameters
+from iassf_jax.parameters import abstract_parameters
 
 MODEL = build_model({"name": "iassf_release"})
 

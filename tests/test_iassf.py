@@ -10,7 +10,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 from iassf_jax.models.layers import steady_border
 from iassf_jax.models.prompts import PGM
-from iassf_jax.training import abstract_parameters
+from iassf_jax.parameters import abstract_parameters
 
 SMALL = {
     "name": "iassf",

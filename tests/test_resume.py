@@ -15,7 +15,7 @@ import pytest
 import tiny
 from iassf_jax.checkpoints import load_weights
 from iassf_jax.models import build_model
-from iassf_jax.training import abstract_parameters
+from iassf_jax.parameters import abstract_parameters
 
 REPOSITORY = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow

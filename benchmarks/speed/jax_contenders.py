@@ -14,8 +14,8 @@ from iassf_jax.models import build_model
 from iassf_jax.models.haze_density import haze_density
 from iassf_jax.models.release_haze import release_haze_density
 from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.parameters import abstract_parameters
 from iassf_jax.runtime import compiler_options
-from iassf_jax.training import abstract_parameters, init_state, make_optimizer, train_step
 
 
 class Work:
@@ -78,6 +78,8 @@ def inference(case: Case, name: str) -> tuple[Any, tuple]:
 
 
 def _train_step(case: Case, name: str) -> tuple[Any, tuple]:
+    from iassf_jax.training import init_state, make_optimizer, train_step  # Optax, which inference does not load
+
     model, config = _network(name)
     optimizer, schedule = make_optimizer(config.optim.to_dict(), 54_000)
     state = init_state(model, optimizer, 0, keep_ema=False)

@@ -17,7 +17,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from iassf_jax import shipped
-from iassf_jax.checkpoints import Checkpoints, check_tree, load_config, load_weights, save_config
 from iassf_jax.convert.torch_file import read_torch, write_torch
 from iassf_jax.convert.torch_names import (
     UNUSED_SHAPES,
@@ -31,7 +30,8 @@ from iassf_jax.convert.torch_names import (
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
-from iassf_jax.training import abstract_parameters
+from iassf_jax.parameters import abstract_parameters, check_tree
+from iassf_jax.run_config import load_config, save_config
 
 RELEASE = {"name": "iassf_release"}
 TORCH_SUFFIXES = (".pth", ".pt")
@@ -281,6 +281,8 @@ def _pack(tensors: Mapping[str, np.ndarray], about: Mapping[str, str] | None = N
 
 
 def _from_folder(folder: Path) -> Weights:
+    from iassf_jax.checkpoints import load_weights  # Orbax takes time and memory that a file does not need
+
     config = load_config(folder).to_dict()
     try:
         network = build_model(config["model"])
@@ -299,6 +301,8 @@ def _from_folder(folder: Path) -> Weights:
 
 
 def _to_folder(weights: Weights, folder: Path) -> None:
+    from iassf_jax.checkpoints import Checkpoints
+
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         checkpoints = Checkpoints(scratch)
