@@ -169,3 +169,8 @@ def test_a_changed_file_of_weights_is_refused(tmp_path, monkeypatch):
 def test_importing_the_package_does_not_import_jax():
     code = "import iassf_jax, sys; assert 'jax' not in sys.modules; iassf_jax.Fuser; assert 'jax' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_loading_shipped_weights_leaves_what_trains_alone():
+    code = "import iassf_jax, sys; iassf_jax.load(); assert not {'orbax', 'optax', 'grain'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
