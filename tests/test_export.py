@@ -33,6 +33,15 @@ def small(name, **changes):
     return Weights(settings, jax.tree.map(np.asarray, params))
 
 
+def soft():
+    """Soft reconstruction, with last convolutions that are not zero as fresh ones, which hide what they are given."""
+    weights, rng = small("iassf", reconstruction="soft"), np.random.default_rng(1)
+    for module in ("ia_frm", "mspe_fm"):
+        to_image = weights.params["params"][module]["to_image"]
+        to_image["kernel"] = rng.normal(0, 0.1, to_image["kernel"].shape).astype(np.float32)
+    return weights
+
+
 def pair(*shape):
     x = np.random.default_rng(0).uniform(-1, 1, (*shape, 4)).astype(np.float32)
     return x[..., :3], x[..., 3:]
@@ -60,6 +69,16 @@ def test_stablehlo_takes_any_batch_and_multiples_of_32(name, tmp_path):
     assert_same(loaded.call(*inputs), of_network(weights, *inputs))
     with pytest.raises(ValueError, match="32"):
         loaded.call(*pair(1, 64, 70))
+
+
+@pytest.mark.slow
+def test_soft_reconstruction_at_open_sizes(tmp_path):
+    """Its steady border is cut from sizes that are symbols."""
+    weights = soft()
+    export.export_stablehlo(weights, tmp_path / "network")
+    loaded = jax.export.deserialize(bytearray((tmp_path / "network").read_bytes()))
+    inputs = pair(2, 64, 160)
+    assert_same(loaded.call(*inputs), of_network(weights, *inputs))
 
 
 def test_a_fixed_size_may_be_any(tmp_path):
@@ -151,6 +170,11 @@ def test_onnx_gives_the_same_images(name, tmp_path):
     inputs = pair(2, 40, 72)
     found = session.run(list(export.OUTPUTS), dict(zip(("visible", "infrared"), inputs, strict=True)))
     assert_same(found, of_network(weights, *inputs), 1e-4)
+
+
+def test_onnx_of_soft_reconstruction(tmp_path):
+    onnx_packages()
+    assert max(export.export_onnx(soft(), tmp_path / "network.onnx", 40, 72).differences.values()) < 1e-4
 
 
 def test_onnx_by_command_and_example(tmp_path, capsys, monkeypatch):

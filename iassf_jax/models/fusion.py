@@ -30,7 +30,7 @@ class MsPEFM(nn.Module):
     """M fusion blocks in a U: ceil(M/2) of them down, floor(M/2) up, with residual connections between equal levels.
 
     The width is `channels` at full size and doubles a level; P^{k+1} = Conv1x1(P^k), brought to the block's size.
-    `soft`: its result is added to the dehazed image, and starts as zero.
+    `soft`: its result, with a `steady_border`, is added to the dehazed image, and starts as zero.
     """
 
     channels: int = 12

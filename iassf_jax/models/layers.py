@@ -70,8 +70,10 @@ def steady_border(x: jax.Array, margin: int = 4) -> jax.Array:
     """
     widths = [min(margin, (n - 1) // 2) if isinstance(n, int) else margin for n in x.shape[1:3]]  # else: symbols
     for axis, width in enumerate(widths, start=1):
-        inner = jax.lax.slice_in_dim(x, width, x.shape[axis] - width, axis=axis)
-        x = jnp.pad(inner, [(width, width) if i == axis else (0, 0) for i in range(4)], mode="edge")
+        end = x.shape[axis] - width
+        spans = [(width, width + 1)] * width + [(width, end)] + [(end - 1, end)] * width
+        # Not jnp.pad: its empty margins along the other axes are no valid ONNX.
+        x = jnp.concatenate([jax.lax.slice_in_dim(x, *span, axis=axis) for span in spans], axis)
     return x
 
 

@@ -50,7 +50,7 @@ class IAFRM(nn.Module):
     """F^_vi = TF(F^_ir * H + F_vi * (1 - H) + F_vi) (Eq. 5), and a 3x3 convolution to the dehazed image.
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
-    soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023). It starts as the hazy image itself.
+    soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
