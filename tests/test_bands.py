@@ -10,6 +10,8 @@ from iassf_jax.models.plain import plain_operations
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import GLOBALS, counting
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bands are for CPUs")
+
 SIZES = [(2, 40, 9, 8), (1, 37, 12, 8), (1, 17, 20, 8)]  # the last band full, short by a few rows, short by one
 
 

@@ -126,7 +126,9 @@ def test_haze_density_is_its_definition(size):
     smooth = cv2.GaussianBlur(rng.standard_normal((*size, 3)).astype(np.float32), (0, 0), 4)
     features = np.repeat(smooth, 8, axis=2) + 0.02 * rng.standard_normal((*size, 24)).astype(np.float32)
     density = jax.jit(release_haze_density)(features[None])
-    assert relative_error(density[0], plain_haze_density(features)) < 1e-6
+    # A GPU's own divisions and roots turn the rounding of a few values to 256 levels the other way.
+    limit = 1e-6 if jax.default_backend() == "cpu" else 5e-3
+    assert relative_error(density[0], plain_haze_density(features)) < limit
 
 
 def test_levels_of_a_constant_image_and_at_the_extremes():

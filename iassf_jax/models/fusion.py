@@ -48,7 +48,7 @@ class MsPEFM(nn.Module):
         """Fuses the restored visible and the infrared features.
 
         Args:
-            dehazed: float[B, H, W, 3], the restored image; read by `soft` alone.
+            dehazed: float32[B, H, W, 3], the restored image; read by `soft` alone.
             visible, infrared: float[B, H, W, C]; H and W are multiples of 2 ** (num_blocks // 2).
             prompt: float[B, H, W, channels], P^1; None (ablation) for blocks without prompts.
 
@@ -74,7 +74,7 @@ class MsPEFM(nn.Module):
         if not self.soft:
             return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
         to_image = Conv1x1(3, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        return dehazed + steady_border(to_image(x))
+        return dehazed + steady_border(to_image(x).astype(jnp.float32))
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
         height, width, channels = shape

@@ -128,7 +128,7 @@ class IASSF(nn.Module):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
-        hazy = jnp.split(images, 2)[0].astype(dtype)
+        hazy = jnp.split(images, 2)[0].astype(jnp.float32)
         restore = IAFRM(self.restoration_blocks, soft, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from iassf_jax.models.devices import has_kernels
 from iassf_jax.models.plain import is_plain
 
 PRODUCT_PIXELS = 2048  # of a band of `_product_over_pixels_in_bands`
@@ -247,6 +248,19 @@ class ImageConv(nn.Module):
         return add_bias(pointwise(jnp.concatenate(around, axis=-1), kernel), bias)
 
 
+def depthwise_same(x: jax.Array, kernel: jax.Array, border: str = "zero") -> jax.Array:
+    """Depthwise convolution of float[B, H, W, C], same size; kernel float[k, k, 1, C], border as in `pad_images`."""
+    margin = kernel.shape[0] // 2
+    if has_kernels(x):
+        from iassf_jax.models import gpu_kernels
+
+        if border == "zero":
+            return gpu_kernels.depthwise_conv(x, kernel, margin)
+        return gpu_kernels.depthwise_conv(pad_images(x, margin, border), kernel, 0)
+    convolve = lax_depthwise_conv if is_plain() else depthwise_conv
+    return convolve(pad_images(x, margin, border), kernel)
+
+
 class DepthwiseConv(nn.Module):
     """One k x k kernel a channel, k odd; parameters as those of a grouped `nn.Conv`. border: as in `pad_images`."""
 
@@ -265,9 +279,7 @@ class DepthwiseConv(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.weights(x.shape[-1])
-        padded = pad_images(x.astype(self.dtype), self.kernel_size // 2, self.border)
-        convolve = lax_depthwise_conv if is_plain() else depthwise_conv
-        return add_bias(convolve(padded, kernel), bias)
+        return add_bias(depthwise_same(x.astype(self.dtype), kernel, self.border), bias)
 
 
 class Downsample(nn.Module):

@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Iterator
 
 _plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
+_portable: contextvars.ContextVar[bool] = contextvars.ContextVar("portable", default=False)
 
 
 @contextlib.contextmanager
@@ -25,3 +26,18 @@ def plain_operations() -> Iterator[None]:
 def is_plain() -> bool:
     """Whether the network that is traced shall be plain."""
     return _plain.get()
+
+
+@contextlib.contextmanager
+def portable_operations() -> Iterator[None]:
+    """While a network is traced, it does without kernels that run on one kind of device only. Trace anew inside."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def is_portable() -> bool:
+    """Whether the network that is traced shall do without kernels of one kind of device; plain ones always do."""
+    return _portable.get() or is_plain()

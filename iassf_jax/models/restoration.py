@@ -66,7 +66,7 @@ class IAFRM(nn.Module):
         """Restores the visible features.
 
         Args:
-            hazy: float[B, H, W, 3] in [-1, 1], the image; read by `soft` alone.
+            hazy: float32[B, H, W, 3] in [-1, 1], the image; read by `soft` alone.
             visible: float[B, H, W, C], F_vi.
             candidate: float[B, H, W, C], the embedded infrared features F^_ir; None (ablation): F_vi alone.
             density: float32[B, H, W] in [0, 1]; None (ablation): one half everywhere, no selection.
@@ -82,5 +82,6 @@ class IAFRM(nn.Module):
         if not self.soft:
             return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
         to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        gain, offset = jnp.split(steady_border(to_image(features)), (1,), axis=-1)
+        # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
+        gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
         return features, hazy + gain * hazy - offset

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from iassf_jax.models.bands import attention_in_bands, cut, feed_forward_in_bands
+from iassf_jax.models.devices import has_kernels
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, pointwise
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
@@ -162,7 +163,12 @@ class GDFN(nn.Module):
         if (bands := cut(x)) and not self.use_bias:
             layers = ((project_in, channels), (convolve, 2 * hidden), (project_out, hidden))
             return feed_forward_in_bands(x, *(layer.weights(n)[0] for layer, n in layers), _gate, bands)
-        return project_out(_gate(convolve(project_in(x))))
+        wide = project_in(x)
+        if has_kernels(wide) and not self.use_bias:
+            from iassf_jax.models import gpu_kernels
+
+            return project_out(gpu_kernels.gated_depthwise_conv(wide, convolve.weights(2 * hidden)[0]))
+        return project_out(_gate(convolve(wide)))
 
 
 def _gate(x: jax.Array) -> jax.Array:
