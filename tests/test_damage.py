@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,14 @@ def test_damaged_weights_are_named(copy, damage):
         load_weights(copy, abstract_parameters(build_model(tiny.get_config().model)))
     shutil.rmtree(step)  # what the message says
     assert load_weights(copy, abstract_parameters(build_model(tiny.get_config().model)))[1] == 2
+
+
+@pytest.mark.slow
+def test_weights_from_another_kind_of_device(copy):
+    for file in (copy / "checkpoints" / "4").glob("*/_sharding"):
+        file.write_text(re.sub(r'(device_str[^:]*: [^"]*")[^"\\]*', r"\1cuda:0", file.read_text()))
+        assert "cuda:0" in file.read_text()
+    assert load_weights(copy, abstract_parameters(build_model(tiny.get_config().model)))[1] == 4
 
 
 @pytest.mark.slow
