@@ -92,7 +92,7 @@ def get_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.every = 1000  # ours: steps
-    config.eval.num_images = 16  # ours
+    config.eval.num_images = 16  # ours; 0: no validation
     config.eval.num_samples = 4  # ours: rows of the picture
     config.eval.batch_size = 1  # ours: of eval.py
     config.eval.pad_multiple = 32  # ours: images are padded to it, so that many sizes share few programs

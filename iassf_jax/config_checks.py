@@ -32,7 +32,7 @@ _RANGES = {
     "data.scenes.num_train": (1, math.inf),
     "data.scenes.num_val": (1, math.inf),
     "eval.every": (0, math.inf),
-    "eval.num_images": (1, math.inf),
+    "eval.num_images": (0, math.inf),
     "eval.num_samples": (0, math.inf),
     "eval.batch_size": (1, math.inf),
     "eval.pad_multiple": (1, math.inf),

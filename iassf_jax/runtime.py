@@ -38,24 +38,31 @@ def compiler_options() -> dict[str, Any]:
 
     On a CPU: to order operations for memory. XLA's default keeps the network's temporaries alive up to twice as long.
     """
-    return _on_cpu({"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"})
-
-
-@functools.cache
-def options_for_one_run() -> dict[str, Any]:
-    """What `jax.jit` should be told of a program that runs once: on a CPU, to compile it quickly.
-
-    Initialising the network took LLVM three times as long with its expensive passes, for a run of a tenth of a second.
-    """
-    return _on_cpu({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
-
-
-def _on_cpu(options: dict[str, Any]) -> dict[str, Any]:
     if jax.default_backend() != "cpu":
         return {}
+    return _known({"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"})
+
+
+def run_once(function: Callable[..., Any], *args: Any) -> Any:
+    """Runs a program that is needed once where that takes least to compile: on the CPU, if JAX has it, and quickly.
+
+    Initialising the network took LLVM three times as long with its expensive passes, for a run of a tenth of a second,
+    and on a GPU there is a kernel to compile for each of 148 random draws. So a seed's weights are the same everywhere.
+    """
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return jax.jit(function)(*args)
+    with jax.default_device(device):
+        options = _known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+        return jax.jit(function, compiler_options=options)(*args)
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, or none where XLA does not know them."""
     try:
         jax.jit(lambda x: x, compiler_options=options)(0)
-    except jax.errors.JaxRuntimeError:  # an XLA that does not know them
+    except jax.errors.JaxRuntimeError:
         return {}
     return options
 

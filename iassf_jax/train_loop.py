@@ -26,6 +26,7 @@ from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
 from iassf_jax.models import build_model
+from iassf_jax.parameters import abstract_parameters
 from iassf_jax.run_config import changed_settings, check_same_network, save_config
 from iassf_jax.run_log import RunLog
 from iassf_jax.visualize import sample_grid
@@ -58,6 +59,8 @@ class Run:
     """The parts of one run; `train_and_evaluate` puts them together."""
 
     def __init__(self, config: ConfigDict, workdir: Path) -> None:
+        """Raises UserError for settings or data that make no run."""
+        params = _starting_weights(config, workdir)
         self.config = config
         self.workdir = workdir
         self.source, found = pipeline.make_source(config.data, "train")
@@ -67,7 +70,7 @@ class Run:
         self.model = build_model(config.model)
         epoch = max(1, len(self.source) // config.train.batch_size)
         optimizer, schedule = training.make_optimizer(config.optim, self.num_steps, epoch)
-        self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0)
+        self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0, params)
         self.step_function = functools.partial(
             training.jit_train_step,
             model=self.model,
@@ -97,12 +100,6 @@ class Run:
         self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
         self.iterator.set_state(data["iterator"])
         return step
-
-    def start_from(self, params: Any) -> None:
-        """Takes weights; the optimizer starts anew."""
-        params = jax.tree.map(jnp.asarray, params)
-        ema = jax.tree.map(jnp.copy, params) if self.state.ema else {}
-        self.state = self.state.replace(params=params, ema=ema)
 
     def _data_identity(self) -> dict[str, Any]:
         """What must be the same for the iterator's state to mean the same."""
@@ -134,6 +131,8 @@ class Run:
     def validate(self, step: int, log: RunLog) -> None:
         """Scores validation pairs, which training never sees, and draws the first of them."""
         settings = self.config.eval
+        if not settings.num_images:
+            return
         predictor = Predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
         indices = evaluation.spread(len(self.val_source), settings.num_images)
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
@@ -208,12 +207,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     workdir = Path(workdir)
     check_config(config)
     check_same_network(workdir, config)
-    initial = _initial_weights(config) if config.init_from and not has_checkpoint(workdir) else None
     run = Run(config, workdir)
     try:
         start = run.resume()
-        if initial is not None:
-            run.start_from(initial)
         save_config(workdir, config)
         with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
             _announce(run, log, start)
@@ -223,8 +219,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     return run.state
 
 
-def _initial_weights(config: ConfigDict) -> Any:
-    """The weights that `init_from` names; another number format is no other network."""
+def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
+    """The weights that `init_from` names, where there is no checkpoint yet; None for fresh ones.
+
+    Another number format is no other network. Where there is a checkpoint, zeros do until it is read.
+    """
+    if has_checkpoint(workdir):
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract_parameters(build_model(config.model)))
+    if not config.init_from:
+        return None
     weights = read_weights([config.init_from])
     settings = {**config.model.to_dict(), "dtype": weights.model["dtype"]}
     side = settings.get("prompt_size")

@@ -7,11 +7,13 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from iassf_jax.losses import total_loss
+from iassf_jax.models.plain import portable_operations
 from iassf_jax.parameters import smallest_pair
-from iassf_jax.runtime import jit_for_device, options_for_one_run
+from iassf_jax.runtime import jit_for_device, run_once
 
 Batch = Mapping[str, jax.Array]
 
@@ -64,12 +66,27 @@ def make_optimizer(
     return optimizer, lambda step: schedule(step // every)
 
 
-def init_state(model: nn.Module, optimizer: optax.GradientTransformation, seed: int, keep_ema: bool) -> TrainState:
-    """Fresh weights; they do not depend on the image size."""
-    params = jax.jit(model.init, compiler_options=options_for_one_run())(jax.random.key(seed), *smallest_pair(model))
-    # A copy: the state's buffers are donated, and none may be donated twice.
-    ema = jax.tree.map(jnp.copy, params) if keep_ema else {}
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
+def init_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, seed: int, keep_ema: bool, params: Any = None
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model, optimizer: what to train and how.
+        seed: of fresh weights, which depend on nothing else.
+        keep_ema: whether the parameters' running average is kept.
+        params: weights to start from in place of fresh ones.
+    """
+
+    def start(params: Any) -> TrainState:
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), params if keep_ema else {})
+
+    if params is None:
+        with portable_operations():
+            params = run_once(model.init, jax.random.key(seed), *smallest_pair(model))
+    state = run_once(start, jax.tree.map(np.asarray, params))
+    # Copies on the device that trains: the state's buffers are donated, and none may be donated twice.
+    return jax.tree.map(lambda x: jnp.array(np.asarray(x)), state)
 
 
 def train_step(

@@ -253,7 +253,11 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
 
 
 def _leave_with_parent(worker: int, num_workers: int) -> None:
-    """Ends this worker process when the training process is gone; one that is killed cannot end its workers."""
+    """Ends this worker process when the training process is gone; one that is killed cannot end its workers.
+
+    Workers are as many as there shall be threads: OpenCV's own would only crowd the cores.
+    """
+    cv2.setNumThreads(1)
     with contextlib.suppress(ValueError):  # Ctrl-C is the training process's business
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
