@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
     convert.add_argument("--half", action="store_true", help="store float16, in a .safetensors file")
     convert.add_argument("--prompt-size", type=_at_least(1), help="resize the learned prompt pools to this side")
+    convert.add_argument("--dtype", choices=("float32", "bfloat16"), help="what the network shall compute in (a GPU "
+                         "trains in bfloat16, which is slow on a CPU)")  # fmt: skip
     convert.set_defaults(run=_convert)
 
     compare = commands.add_parser("compare", help="the released network against values that PyTorch gave")
@@ -274,6 +276,8 @@ def _convert(args: argparse.Namespace) -> None:
     weights = read_weights(args.source)
     if args.prompt_size:
         weights = with_prompt_size(weights, args.prompt_size)
+    if args.dtype:
+        weights = dataclasses.replace(weights, model={**weights.model, "dtype": args.dtype})
     write_weights(weights, args.target, args.half)
     print(f"{weights.summary()} -> {args.target}")
 
