@@ -8,14 +8,15 @@ and the median of the turns counts. Writes NAME.json and NAME.md. Needs PyTorch 
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contenders share the GPU with this process
 
 from benchmarks.speed import host, machine, tables
-from benchmarks.speed.cases import CONTENDERS, cases, contenders
-from benchmarks.speed.duel import duel
+from benchmarks.speed.cases import CONTENDERS, Case, cases, contenders
+from benchmarks.speed.duel import duel, duels_at_once
 
 SECTIONS = (*CONTENDERS, "start-up", "data")
 
@@ -25,11 +26,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, help="sections to run")
     parser.add_argument("--without", nargs="+", default=(), metavar="CONTENDER", help="e.g. torch_compiled")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="cases of this size only")
+    parser.add_argument("--cases", nargs="+", metavar="TITLE", help='e.g. "inference 640x480, batch 8"')
+    parser.add_argument("--at-once", action="store_true", help="start all contenders at once; see speed/duel.py")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default: 5)")
     parser.add_argument("--cpus", type=int, help="use so many of the cores")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder")
     parser.add_argument("--name", help="of the files (default: device and date)")
     return parser.parse_args()
+
+
+def _cases(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+    for case in cases(on_gpu):
+        size_fits = not args.size or [case.height, case.width] == args.size
+        if case.task in args.only and size_fits and (not args.cases or str(case) in args.cases):
+            yield case
 
 
 def main() -> None:
@@ -46,11 +56,10 @@ def main() -> None:
         (args.output / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
         (args.output / f"{name}.md").write_text(tables.as_markdown(results))
 
-    for case in cases(on_gpu):
-        if case.task not in args.only or (args.size and [case.height, case.width] != args.size):
-            continue
-        names = [n for n in contenders(case, on_gpu) if n not in args.without]
-        results["cases"][str(case)] = found = duel(case, names, args.rounds, least=0.5)
+    jobs = {case: [n for n in contenders(case, on_gpu) if n not in args.without] for case in _cases(args, on_gpu)}
+    one_by_one = ((case, duel(case, names, args.rounds, least=0.5)) for case, names in jobs.items())
+    for case, found in duels_at_once(jobs, args.rounds, least=0.5) if args.at_once else one_by_one:
+        results["cases"][str(case)] = found
         for contender, result in found.items():
             print(f"{case}: {contender:16} {result.get('failure') or result['seconds']}", flush=True)
         keep()

@@ -19,8 +19,9 @@ from benchmarks.speed.cases import OURS, Case
 from benchmarks.speed.jax_contenders import inference
 from iassf_jax.models import bands, layers
 from iassf_jax.models.dehazeformer import window_attention
-from iassf_jax.models.plain import plain_operations
-from iassf_jax.models.restormer import RestormerBlock, channel_products
+from iassf_jax.models.devices import has_kernels
+from iassf_jax.models.plain import plain_operations, portable_operations
+from iassf_jax.models.restormer import GDFN, RestormerBlock, channel_products
 from iassf_jax.runtime import compiler_options
 
 Form = Callable[..., Any]
@@ -85,10 +86,22 @@ def windows(channels: int, heads: int, shift: int) -> tuple[dict[str, Form], tup
     return {"whole": form(context=whole()), "in strips": form()}, args
 
 
-def depthwise() -> tuple[dict[str, Form], tuple]:
-    """3x3 depthwise convolution of 144 channels."""
-    args = jnp.pad(image(144), ((0, 0), (1, 1), (1, 1), (0, 0))), jax.random.normal(jax.random.key(0), (3, 3, 1, 144))
-    return {"lax": compiled(layers.lax_depthwise_conv, *args), "shifted": compiled(layers.depthwise_conv, *args)}, args
+def depthwise(channels: int) -> tuple[dict[str, Form], tuple]:
+    """3x3 depthwise convolution."""
+    args = image(channels), jax.random.normal(jax.random.key(0), (3, 3, 1, channels))
+    plain = functools.partial(compiled, lambda x, k: layers.lax_depthwise_conv(layers.pad_images(x, 1), k), *args)
+    ours = "kernel" if has_kernels(args[0]) else "shifted"
+    return {"lax": plain(), ours: compiled(layers.depthwise_same, *args)}, args
+
+
+def gate(channels: int) -> tuple[dict[str, Form], tuple]:
+    """GDFN's depthwise convolution, gate and their gradients, of a GPU: made by one kernel or by several."""
+    ffn = GDFN(channels / 2 / 48)
+    x = image(48, 256, 256, 6)
+    variables = jax.jit(ffn.init)(jax.random.key(0), x[:, :16, :16])
+    gradient = jax.grad(lambda v, x: jnp.square(ffn.apply(v, x)).mean(), argnums=(0, 1))
+    form = functools.partial(compiled, gradient, variables, x)
+    return {"lax": form(context=portable_operations()), "kernels": form()}, (variables, x)
 
 
 def depthwise_gradient() -> tuple[dict[str, Form], tuple]:
@@ -151,7 +164,10 @@ def comparisons() -> Iterator[tuple[str, tuple[dict[str, Form], tuple]]]:
     for channels, side in ((24, 128), (48, 128), (96, 64)):
         yield f"its gradient, {channels} channels, 6 x {side} x {side}", block_gradient(channels, side)
     yield "products between 48 channels", products()
-    yield "3x3 depthwise, 144 channels", depthwise()
+    for channels in (144, 510):
+        yield f"3x3 depthwise, {channels} channels", depthwise(channels)
+    if has_kernels(image(1)):
+        yield "GDFN's gradient, 252 channels inside, 6 x 256 x 256", gate(252)
     yield "its kernel's gradient, 126 channels, 6 x 128 x 128", depthwise_gradient()
     yield "1x1 kernel's gradient, 24 to 126 channels, 6 x 128 x 128", product_gradient()
     yield "image to 24 channels, batch 2", embedding()

@@ -7,6 +7,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,24 @@ def duel(case: Case, names: list[str], rounds: int, least: float) -> dict[str, d
     for name, first in compiling.items():
         results[name]["compiling"] = first
     return results
+
+
+def duels_at_once(
+    jobs: Mapping[Case, list[str]], rounds: int, least: float
+) -> Iterator[tuple[Case, dict[str, dict[str, Any]]]]:
+    """`duel` of several cases whose contenders all start, and compile, at the same time; turns are as there.
+
+    For a machine with many cores that is at hand for minutes. `first_call_s` is that of a busy machine, and `compiling`
+    is missing.
+    """
+    pairs = [(case, name) for case, names in jobs.items() for name in names]
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(len(pairs)) as pool:
+        started = dict(zip(pairs, pool.map(lambda pair: Contender(*pair, cache), pairs), strict=True))
+        print("all contenders are ready", flush=True)
+        for case, names in jobs.items():
+            contenders = [started[case, name] for name in names]
+            _take_turns(contenders, rounds, least)
+            yield case, {contender.name: contender.result() for contender in contenders}
 
 
 def _compile(case: Case, name: str, cache: str) -> dict[str, Any]:
