@@ -48,7 +48,9 @@ def test_a_run_starts_from_weights_and_resumes_from_itself(small, tmp_path, form
     write_weights(small, tmp_path / form)
     config = standing_still(tiny.get_config(), tmp_path / form)
     config.train.ema_decay = 0.5
+    config.eval.num_images = 0
     state = train_and_evaluate(config, tmp_path / "run")
+    assert "val/" not in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert_same(state.params, small.params)
     assert_same(load_weights(tmp_path / "run", state.params)[0], small.params)
     config.train.steps = 2

@@ -48,15 +48,24 @@ def test_an_even_pool_gives_the_same_images_at_any_size(weights, side):
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
-def test_the_command_resizes(weights, tmp_path):
-    write_weights(weights, tmp_path / "w.safetensors")
-    command = ["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "small.safetensors"), "--prompt-size", "2"]
+def converted(weights, folder, *flags):
+    write_weights(weights, folder / "w.safetensors")
     with pytest.raises(SystemExit) as leave:
-        main(command)
+        main(["convert", str(folder / "w.safetensors"), str(folder / "other.safetensors"), *flags])
     assert leave.value.code is None
-    found = read_weights([tmp_path / "small.safetensors"])
+    return read_weights([folder / "other.safetensors"])
+
+
+def test_the_command_resizes(weights, tmp_path):
+    found = converted(weights, tmp_path, "--prompt-size", "2")
     assert found.model["prompt_size"] == 2
     jax.tree.map(np.testing.assert_array_equal, found.params, jax.device_get(with_prompt_size(weights, 2).params))
+
+
+def test_the_command_changes_what_the_network_computes_in(weights, tmp_path):
+    found = converted(weights, tmp_path, "--dtype", "bfloat16")
+    assert found.model == {**weights.model, "dtype": "bfloat16"}
+    jax.tree.map(np.testing.assert_array_equal, found.params, weights.params)
 
 
 def test_what_is_refused(weights):
