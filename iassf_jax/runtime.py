@@ -54,8 +54,12 @@ def run_once(function: Callable[..., Any], *args: Any) -> Any:
     except RuntimeError:  # JAX_PLATFORMS leaves it out
         return jax.jit(function)(*args)
     with jax.default_device(device):
-        options = _known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
-        return jax.jit(function, compiler_options=options)(*args)
+        return jax.jit(function, compiler_options=_options_for_one_run())(*args)
+
+
+@functools.cache
+def _options_for_one_run() -> dict[str, Any]:
+    return _known({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

@@ -78,13 +78,12 @@ def init_state(
         params: weights to start from in place of fresh ones.
     """
 
-    def start(params: Any) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), params if keep_ema else {})
+    def start() -> TrainState:
+        first = model.init(jax.random.key(seed), *smallest_pair(model)) if params is None else params
+        return TrainState(jnp.zeros((), jnp.int32), first, optimizer.init(first), first if keep_ema else {})
 
-    if params is None:
-        with portable_operations():
-            params = run_once(model.init, jax.random.key(seed), *smallest_pair(model))
-    state = run_once(start, jax.tree.map(np.asarray, params))
+    with portable_operations():
+        state = run_once(start)
     # Copies on the device that trains: the state's buffers are donated, and none may be donated twice.
     return jax.tree.map(lambda x: jnp.array(np.asarray(x)), state)
 

@@ -245,17 +245,17 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=data["num_workers"], per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_with_parent)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
     with _workers_off_the_accelerator():
         iterator = iter(dataset)
         iterator.start_prefetch()
     return iterator
 
 
-def _leave_with_parent(worker: int, num_workers: int) -> None:
-    """Ends this worker process when the training process is gone; one that is killed cannot end its workers.
+def _start_worker(worker: int, num_workers: int) -> None:
+    """Leaves OpenCV one thread, and ends this worker process when the training process is gone.
 
-    Workers are as many as there shall be threads: OpenCV's own would only crowd the cores.
+    Workers are as many as there shall be threads; and a training process that is killed cannot end them.
     """
     cv2.setNumThreads(1)
     with contextlib.suppress(ValueError):  # Ctrl-C is the training process's business

@@ -156,10 +156,6 @@ def _grid(batch: int, height: int, length: int, rows: int) -> tuple[int, int]:
     return pl.cdiv(length, PIECE), batch * pl.cdiv(height, rows)
 
 
-def _size(x: jax.Array, side: int, margin: int) -> tuple[int, int]:
-    return tuple(n + 2 * margin - side + 1 for n in x.shape[1:3])
-
-
 def convolve(x: jax.Array, kernel: jax.Array, margin: int, interpret: bool = False) -> jax.Array:
     """Depthwise convolution.
 
@@ -173,7 +169,7 @@ def convolve(x: jax.Array, kernel: jax.Array, margin: int, interpret: bool = Fal
         float[B, H + 2 * margin - k + 1, W + 2 * margin - k + 1, C], sums in float32.
     """
     side, channels = kernel.shape[0], x.shape[3]
-    height, width = _size(x, side, margin)
+    height, width = (n + 2 * margin - side + 1 for n in x.shape[1:3])
     out = jax.ShapeDtypeStruct((x.shape[0], height, width * channels), x.dtype)
     body = functools.partial(_convolve_kernel, side=side, margin=margin)
     call = _kernel(body, out, _grid(*out.shape, ROWS), interpret)

@@ -9,18 +9,22 @@ _portable: contextvars.ContextVar[bool] = contextvars.ContextVar("portable", def
 
 
 @contextlib.contextmanager
-def plain_operations() -> Iterator[None]:
+def _switched_on(switch: contextvars.ContextVar[bool]) -> Iterator[None]:
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)
+
+
+def plain_operations() -> contextlib.AbstractContextManager[None]:
     """While a network is traced, it does without what only JAX has or only XLA does well.
 
     That is: choices by device, bits of floats taken as integers, 1x1 convolutions written as matrix products, and long
     sums in one go (other run times add in order, and lose digits over a whole image). Trace anew inside: `jax.jit`
     does not know of this, and gives back what it traced outside.
     """
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
+    return _switched_on(_plain)
 
 
 def is_plain() -> bool:
@@ -28,14 +32,9 @@ def is_plain() -> bool:
     return _plain.get()
 
 
-@contextlib.contextmanager
-def portable_operations() -> Iterator[None]:
+def portable_operations() -> contextlib.AbstractContextManager[None]:
     """While a network is traced, it does without kernels that run on one kind of device only. Trace anew inside."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
+    return _switched_on(_portable)
 
 
 def is_portable() -> bool:
