@@ -8,6 +8,7 @@ and the median of the turns counts. Writes NAME.json and NAME.md. Needs PyTorch 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _cases(args: argparse.Namespace, on_gpu: bool) -> Iterator[Case]:
+    if unknown := set(args.cases or ()) - {str(case) for case in cases(on_gpu)}:
+        sys.exit(f"error: --cases {', '.join(sorted(unknown))}: use some of {'; '.join(map(str, cases(on_gpu)))}")
     for case in cases(on_gpu):
         size_fits = not args.size or [case.height, case.width] == args.size
         if case.task in args.only and size_fits and (not args.cases or str(case) in args.cases):
@@ -58,7 +61,7 @@ def main() -> None:
 
     jobs = {case: [n for n in contenders(case, on_gpu) if n not in args.without] for case in _cases(args, on_gpu)}
     one_by_one = ((case, duel(case, names, args.rounds, least=0.5)) for case, names in jobs.items())
-    for case, found in duels_at_once(jobs, args.rounds, least=0.5) if args.at_once else one_by_one:
+    for case, found in duels_at_once(jobs, args.rounds, least=0.5) if args.at_once and jobs else one_by_one:
         results["cases"][str(case)] = found
         for contender, result in found.items():
             print(f"{case}: {contender:16} {result.get('failure') or result['seconds']}", flush=True)

@@ -89,9 +89,9 @@ def windows(channels: int, heads: int, shift: int) -> tuple[dict[str, Form], tup
 def depthwise(channels: int) -> tuple[dict[str, Form], tuple]:
     """3x3 depthwise convolution."""
     args = image(channels), jax.random.normal(jax.random.key(0), (3, 3, 1, channels))
-    plain = functools.partial(compiled, lambda x, k: layers.lax_depthwise_conv(layers.pad_images(x, 1), k), *args)
+    plain = compiled(lambda x, k: layers.lax_depthwise_conv(layers.pad_images(x, 1), k), *args)
     ours = "kernel" if has_kernels(args[0]) else "shifted"
-    return {"lax": plain(), ours: compiled(layers.depthwise_same, *args)}, args
+    return {"lax": plain, ours: compiled(layers.depthwise_same, *args)}, args
 
 
 def gate(channels: int) -> tuple[dict[str, Form], tuple]:
