@@ -81,8 +81,14 @@ def products() -> tuple[dict[str, Form], tuple]:
 
 def windows(channels: int, heads: int, shift: int) -> tuple[dict[str, Form], tuple]:
     """Attention in 8x8 windows."""
-    args = image(3 * channels), jax.random.normal(jax.random.key(0), (heads, 64, 64))
-    form = functools.partial(compiled, lambda x, bias: window_attention(x, bias, shift), *args)
+    args = (
+        image(channels),
+        jax.random.normal(jax.random.key(0), (heads, 64, 64)),
+        image(3 * channels, 1, channels)[0, 0],
+    )
+    form = functools.partial(
+        compiled, lambda x, bias, kernel: window_attention(x, lambda rows: rows @ kernel, bias, shift), *args
+    )
     return {"whole": form(context=whole()), "in strips": form()}, args
 
 

@@ -1,4 +1,4 @@
-"""The band-by-band form of a Restormer block against its plain form."""
+"""The band-by-band forms of blocks against their plain forms."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from iassf_jax.models import bands, restormer
+from iassf_jax.models.dehazeformer import TransformerBlock
 from iassf_jax.models.plain import plain_operations
+from iassf_jax.models.release import EncoderBlock
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import GLOBALS, counting
 
@@ -24,8 +26,8 @@ def image(shape):
     return jax.random.normal(jax.random.key(1), shape)
 
 
-def block_and_parameters():
-    block = RestormerBlock(num_heads=2)
+def block_and_parameters(block=None):
+    block = block or RestormerBlock(num_heads=2)
     parameters = jax.jit(block.init)(jax.random.key(0), image((1, 4, 4, 8)))
     # Fresh norms and temperatures are ones, which would hide a wrong order.
     keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(parameters)))
@@ -35,9 +37,19 @@ def block_and_parameters():
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_bands_equal_the_plain_block_and_its_gradients(shape):
-    block, parameters = block_and_parameters()
-    x = image(shape)
+    check_against_plain(*block_and_parameters(), image(shape))
 
+
+@pytest.mark.parametrize(
+    "block",
+    [TransformerBlock(2, 3, shift=4), TransformerBlock(0, 2), EncoderBlock(8)],
+    ids=["attention", "convolution", "encoder"],
+)
+def test_strips_equal_the_plain_block_of_the_release_and_its_gradients(block):
+    check_against_plain(*block_and_parameters(block), image((2, 21, 10, 8)))
+
+
+def check_against_plain(block, parameters, x):
     def run(parameters, x):
         def loss(parameters, x):
             y = block.apply(parameters, x)

@@ -61,6 +61,10 @@ class Contender:
             self.times.append(reply["seconds"] / runs)
             self.memory = reply["memory"]
 
+    def count(self) -> None:
+        """What a run costs at least."""
+        self.start |= self._ask({"cost": True})
+
     def result(self) -> dict[str, Any]:
         """What was measured."""
         with contextlib.suppress(BrokenPipeError):
@@ -138,3 +142,6 @@ def _take_turns(contenders: list[Contender], rounds: int, least: float) -> None:
         for contender in contenders:
             if not contender.failure:
                 contender.turn(runs[contender.name])
+    for contender in contenders:
+        if not contender.failure:
+            contender.count()

@@ -1,7 +1,8 @@
 """A process that holds one contender, ready to run: python -m benchmarks.speed.worker
 
-One JSON object a line: the case and the contender come in; `ready` goes out, and for each further line `seconds` of one
-run. Processes of their own keep each side's memory, threads and allocator apart.
+One JSON object a line: the case and the contender come in; `ready` goes out, and for each further line `seconds` of its
+`runs`, or what a run costs at least, which takes a trace of its own. Processes of their own keep each side's memory,
+threads and allocator apart.
 """
 
 import importlib
@@ -28,10 +29,14 @@ def main() -> None:
     work = contenders.Work(case, name)
     work()
     first = time.perf_counter() - start
-    _say({"ready": True, "first_call_s": first, "memory_before": before, **work.cost()})
+    _say({"ready": True, "first_call_s": first, "memory_before": before})
     for line in sys.stdin:
+        runs = json.loads(line).get("runs")
+        if runs is None:
+            _say(work.cost())
+            continue
         start = time.perf_counter()
-        for _ in range(json.loads(line)["runs"]):
+        for _ in range(runs):
             work()
         seconds = time.perf_counter() - start
         device = contenders.peak_device_memory()

@@ -1,8 +1,9 @@
-"""A Restormer block's wide maps, a band of rows at a time, so that a CPU works in its caches.
+"""A Restormer block's maps, a band of rows at a time, so that a CPU works in its caches.
 
 The maps between a block's convolutions are three to five times as wide as its input. As a whole they go through memory
-several times; here a band is projected, convolved and reduced before the next one begins, and the backward pass makes
-it again. The plain forms are in `restormer`, which takes these on a CPU (docs/performance.md has what it brings).
+several times; here a band is normalised, projected, convolved and reduced before the next one begins, and the backward
+pass makes it again. The plain forms are in `restormer`, which takes these on a CPU (docs/performance.md has what it
+brings).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from iassf_jax.models.layers import depthwise_conv, pointwise_product
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import pixel_shares
 
+Map = Callable[[jax.Array], jax.Array]
 PIXELS = 10_000  # of a band: a few MB of the widest maps
 MIN_ROWS = 8  # each band projects two rows more, which its neighbours project as well
 
@@ -33,52 +35,85 @@ def cut(x: jax.Array) -> Bands | None:
     if is_plain() or jax.default_backend() != "cpu" or not all(isinstance(n, int) for n in x.shape):
         return None
     count = min(round(batch * height * width / PIXELS), height // MIN_ROWS)
-    return Bands(-(-height // (rows := -(-height // count))), rows) if count > 1 else None
-
-
-def expand(x: jax.Array, project: jax.Array, convolve: jax.Array) -> jax.Array:
-    """1x1 and 3x3 depthwise convolution of rows with their neighbours: [B, h + 2, W + 2, C] -> [B, h, W, C']."""
-    # The barrier: else XLA computes the products anew for each of the nine taps.
-    return depthwise_conv(jax.lax.optimization_barrier(pointwise_product(x, project)), convolve)
+    if count < 2:
+        return None
+    # A number of rows near that which leaves no rest, if there is one: a rest costs a copy of the map.
+    rows = -(-height // count)
+    near = [n for n in range(max(MIN_ROWS, rows * 2 // 3), rows * 4 // 3 + 1) if height % n == 0]
+    rows = min(near, key=lambda n: abs(n - rows), default=rows)
+    return Bands(-(-height // rows), rows) if rows < height else None
 
 
 def over_bands(
-    function: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]], x: jax.Array, bands: Bands, start: Any
+    function: Callable[..., tuple[Any, jax.Array]], maps: tuple[jax.Array, ...], bands: Bands, start: Any
 ) -> tuple[Any, jax.Array]:
-    """Runs `function(total, rows, first) -> (total, result)` down a map.
+    """Runs `function(total, rows, first) -> (total, result)` down some maps of one size.
 
     Args:
-        function: gets the running total, a band of x with a pixel more on each side (zero outside the image),
-            [B, rows + 2, W + 2, C], and the number of its first row.
-        x: float[B, H, W, C].
+        function: gets the running total, of each map a band with a row more above and below, [B, rows + 2, W, C], and
+            the number of the band's first row. Rows outside the image are zero.
+        maps: float[B, H, W, C].
         bands: as `cut` gives.
         start: the first total, any tree.
 
     Returns:
         The last total, and the results [B, rows, W, C'] put together and cropped to H rows.
     """
-    height = x.shape[1]
-    padded = jnp.pad(x, ((0, 0), (1, bands.count * bands.rows - height + 1), (1, 1), (0, 0)))
+    height = maps[0].shape[1]
+
+    def with_neighbours(x: jax.Array) -> tuple[jax.Array, ...]:
+        rows = _split(x, bands)
+        outside = jnp.zeros_like(rows[:1, :, :1])
+        above = jnp.concatenate([outside, rows[:-1, :, -1:]])
+        return above, rows, jnp.concatenate([rows[1:, :, :1], outside])
 
     @jax.checkpoint
-    def step(total: Any, first: jax.Array) -> tuple[Any, jax.Array]:
-        return function(total, jax.lax.dynamic_slice_in_dim(padded, first, bands.rows + 2, axis=1), first)
+    def step(total: Any, band: tuple) -> tuple[Any, jax.Array]:
+        parts, number = band
+        return function(total, *(jnp.concatenate(part, axis=1) for part in parts), number * bands.rows)
 
-    total, results = jax.lax.scan(step, start, jnp.arange(bands.count) * bands.rows)
-    return total, rearrange(results, "n b h w c -> b (n h) w c")[:, :height]
+    parts = tuple(with_neighbours(x) for x in maps)
+    total, results = jax.lax.scan(step, start, (parts, jnp.arange(bands.count)))
+    return total, _join(results, height)
+
+
+def by_rows(function: Map, x: jax.Array, bands: Bands) -> jax.Array:
+    """Runs a function of rows float[B, rows, W, C], which need no neighbours, down a map; results [B, H, W, C']."""
+    return _join(jax.lax.map(jax.checkpoint(function), _split(x, bands)), x.shape[1])
+
+
+def _split(x: jax.Array, bands: Bands) -> jax.Array:
+    missing = bands.count * bands.rows - x.shape[1]
+    return rearrange(jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0))), "b (n h) w c -> n b h w c", n=bands.count)
+
+
+def _join(x: jax.Array, height: int) -> jax.Array:
+    return rearrange(x, "n b h w c -> b (n h) w c")[:, :height]
 
 
 def _flat(x: jax.Array) -> jax.Array:
     return rearrange(x, "b h w c -> b (h w) c")
 
 
+def _expand(
+    rows: jax.Array, norm: Map, project: jax.Array, convolve: jax.Array, first: jax.Array, height: int
+) -> jax.Array:
+    """Norm, 1x1 and 3x3 depthwise convolution of a band with its neighbours: [B, h + 2, W, C] -> [B, h, W, C']."""
+    number = first - 1 + jnp.arange(rows.shape[1])[:, None, None]
+    rows = jnp.where((number >= 0) & (number < height), norm(rows), 0)  # a norm's bias is not zero outside the image
+    rows = jnp.pad(rows, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    # The barrier: else XLA computes the products anew for each of the nine taps.
+    return depthwise_conv(jax.lax.optimization_barrier(pointwise_product(rows, project)), convolve)
+
+
 def attention_in_bands(
-    x: jax.Array, project: jax.Array, convolve: jax.Array, bands: Bands
+    x: jax.Array, norm: Map, project: jax.Array, convolve: jax.Array, bands: Bands
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """Queries, keys and values of a map, of which only the values leave the band.
+    """Queries, keys and values of a normalised map, of which only the values leave the band.
 
     Args:
         x: float[B, H, W, C].
+        norm: of each pixel [..., C].
         project, convolve: kernels float[C, 3C] and float[3, 3, 1, 3C].
         bands: as `cut` gives.
 
@@ -93,7 +128,8 @@ def attention_in_bands(
     shares = jnp.pad(shares, ((0, bands.count * bands.rows - height), (0, 0)))
 
     def step(total: Any, rows: jax.Array, first: jax.Array) -> tuple[Any, jax.Array]:
-        q, k, v = jnp.split(jax.lax.optimization_barrier(expand(rows, project, convolve)), 3, axis=-1)
+        qkv = jax.lax.optimization_barrier(_expand(rows, norm, project, convolve, first, height))
+        q, k, v = jnp.split(qkv, 3, axis=-1)
         share = jax.lax.dynamic_slice_in_dim(shares, first, bands.rows)[None, :, :, None]
         counted_q, counted_k = ((t.astype(jnp.float32) * share).astype(t.dtype) for t in (q, k))
         sums = (
@@ -103,21 +139,36 @@ def attention_in_bands(
         return jax.tree.map(jnp.add, total, sums), v
 
     start = (jnp.zeros((batch, channels, channels)), jnp.zeros((batch, channels)), jnp.zeros((batch, channels)))
-    return over_bands(step, x, bands, start)
+    return over_bands(step, (x,), bands, start)
 
 
 def feed_forward_in_bands(
     x: jax.Array,
+    v: jax.Array,
+    matrix: jax.Array,
+    norm: Map,
     project_in: jax.Array,
     convolve: jax.Array,
     project_out: jax.Array,
-    gate: Callable[[jax.Array], jax.Array],
+    gate: Map,
     bands: Bands,
 ) -> jax.Array:
-    """`restormer.GDFN` of float[B, H, W, C], its wide maps only as bands; kernels as there."""
+    """The rest of a block: x + v matrix, and to that `restormer.GDFN` of its norm; wide maps only as bands.
 
-    def step(total: None, rows: jax.Array, _: jax.Array) -> tuple[None, jax.Array]:
-        gated = jax.lax.optimization_barrier(gate(expand(rows, project_in, convolve)))
-        return total, pointwise_product(gated, project_out)
+    Args:
+        x, v: float[B, H, W, C], the block's input and the attention's values.
+        matrix: float[B, C, C], of each image.
+        norm: of each pixel [..., C].
+        project_in, convolve, project_out: kernels of GDFN.
+        gate: halves the channels.
+        bands: as `cut` gives.
+    """
+    height = x.shape[1]
 
-    return over_bands(step, x, bands, None)[1]
+    def step(total: None, x: jax.Array, v: jax.Array, first: jax.Array) -> tuple[None, jax.Array]:
+        mixed = jnp.einsum("bpi,bio->bpo", _flat(v), matrix.astype(v.dtype)).reshape(x.shape)
+        x = jax.lax.optimization_barrier(x + mixed)
+        gated = jax.lax.optimization_barrier(gate(_expand(x, norm, project_in, convolve, first, height)))
+        return total, x[:, 1:-1] + pointwise_product(gated, project_out)
+
+    return over_bands(step, (x, v), bands, None)[1]

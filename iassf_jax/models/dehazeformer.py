@@ -11,6 +11,7 @@ import numpy as np
 from einops import rearrange
 
 from iassf_jax.models import bands
+from iassf_jax.models.bands import Map
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, mirror_pad, pointwise
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
@@ -65,28 +66,29 @@ class PositionBias(nn.Module):
         return bias[index.reshape(-1)].T.reshape(self.num_heads, WINDOW**2, WINDOW**2)
 
 
-def window_attention(qkv: jax.Array, bias: jax.Array, shift: int) -> jax.Array:
+def window_attention(x: jax.Array, project: Map, bias: jax.Array, shift: int) -> jax.Array:
     """Attention within 8x8 windows of an image, mirrored where it does not fill them.
 
     Args:
-        qkv: float[B, H, W, 3 * C], queries, keys and values.
+        x: float[B, H, W, I].
+        project: makes queries, keys and values [..., 3 * C] of pixels [..., I].
         bias: float32[heads, 64, 64], added to the logits.
         shift: windows start so many pixels above and left of the image.
 
     Returns:
         float[B, H, W, C].
     """
-    height, width = qkv.shape[1:3]
+    height, width = x.shape[1:3]
     for axis in (1, 2):
-        missing = -qkv.shape[axis] % WINDOW
+        missing = -x.shape[axis] % WINDOW
         after = (WINDOW - shift + missing) % WINDOW if shift else missing
-        qkv = mirror_pad(qkv, shift, after, axis, "reflect")
-    if bands.cut(qkv):  # a row of windows at a time, whose 64 x 64 weights stay in a CPU's caches
-        strips = rearrange(qkv, "b (r y) w c -> r b y w c", y=WINDOW)
-        out = jax.lax.map(lambda strip: _attend(strip, bias), strips)
-        out = rearrange(out, "r b y w c -> b (r y) w c")
-    else:
-        out = _attend(qkv, bias)
+        x = mirror_pad(x, shift, after, axis, "reflect")
+
+    def attend(rows: jax.Array) -> jax.Array:
+        return _attend(project(rows), bias)
+
+    # A row of windows at a time: its projections and 64 x 64 weights stay in a CPU's caches.
+    out = bands.by_rows(attend, x, bands.Bands(x.shape[1] // WINDOW, WINDOW)) if bands.cut(x) else attend(x)
     return out[:, shift : shift + height, shift : shift + width]
 
 
@@ -119,15 +121,19 @@ class Attention(nn.Module):
         kernel, offset = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V").weights(channels)
         if self.num_heads:
             qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK").weights(channels)
-            # One product for all three: x is read once, and nothing needs to be put side by side afterwards.
-            kernel, offset = jnp.concatenate([qk[0], kernel], axis=1), jnp.concatenate([qk[1], offset])
-        qkv = add_bias(pointwise(x, kernel), offset)
-        out = 0
-        if self.num_heads:
-            out = window_attention(qkv, PositionBias(self.num_heads, name="attn")(), self.shift)
+            qkv = jnp.concatenate([qk[0], kernel], axis=1), jnp.concatenate([qk[1], offset])
+            bias = PositionBias(self.num_heads, name="attn")()
+        if self.num_heads and bands.cut(x):  # in strips; the values are made once more, which is less than keeping them
+            out = window_attention(x, lambda rows: add_bias(pointwise(rows, qkv[0]), qkv[1]), bias, self.shift)
+            values = add_bias(pointwise(x, kernel), offset) if self.conv else None
+        elif self.num_heads:  # one product for all three: x is read once
+            x = add_bias(pointwise(x, qkv[0]), qkv[1])
+            out, values = window_attention(x, lambda rows: rows, bias, self.shift), x[..., -channels:]
+        else:
+            out, values = 0, add_bias(pointwise(x, kernel), offset)
         if self.conv:
             conv = DepthwiseConv(5, True, border="reflect", dtype=self.dtype, kernel_init=_branch, name="conv")
-            out = out + conv(qkv[..., -channels:])
+            out = out + conv(values)
         return Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="proj")(out)
 
 
@@ -139,8 +145,16 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        hidden = nn.relu(Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0")(x))
-        return Conv1x1(x.shape[-1], dtype=self.dtype, kernel_init=_branch, name="mlp_2")(hidden)
+        channels = x.shape[-1]
+        widen = Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0").weights(channels)
+        narrow = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="mlp_2").weights(self.hidden)
+
+        def feed_forward(rows: jax.Array) -> jax.Array:
+            hidden = nn.relu(add_bias(pointwise(rows.astype(self.dtype), widen[0]), widen[1]))
+            return add_bias(pointwise(hidden, narrow[0]), narrow[1])
+
+        cut = bands.cut(x)
+        return bands.by_rows(feed_forward, x, cut) if cut else feed_forward(x)
 
 
 class TransformerBlock(nn.Module):

@@ -1,0 +1,30 @@
+"""What this package sets up around JAX."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+
+from iassf_jax import runtime
+
+
+def test_memory_is_given_back_after_compiling(monkeypatch):
+    trimmed, seen = [], []
+    library = types.SimpleNamespace(malloc_trim=trimmed.append)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: library)
+    runtime.trim_after_compiling.__wrapped__()
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: seen.append(event))
+
+    jax.jit(lambda x: x + 1)(jnp.zeros(3)).block_until_ready()
+    assert runtime._COMPILED in seen  # as JAX names it today
+    trimmed.clear()
+    jax.monitoring.record_event_duration_secs(runtime._COMPILED, 0.01)  # nothing to give back
+    jax.monitoring.record_event_duration_secs("/something/else", 5.0)
+    assert not trimmed
+    jax.monitoring.record_event_duration_secs(runtime._COMPILED, 5.0)
+    assert trimmed == [0]
+
+
+def test_a_c_library_without_trimming_is_left_alone(monkeypatch):
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: types.SimpleNamespace())
+    runtime.trim_after_compiling.__wrapped__()
