@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from benchmarks.speed.cases import OURS, Case
 from benchmarks.speed.jax_contenders import inference
-from iassf_jax.models import bands, layers
+from iassf_jax.models import bands, layers, restormer
 from iassf_jax.models.dehazeformer import window_attention
 from iassf_jax.models.devices import has_kernels
 from iassf_jax.models.plain import plain_operations, portable_operations
@@ -61,6 +61,16 @@ def block(channels: int) -> tuple[dict[str, Form], tuple]:
     variables = jax.jit(module.init)(jax.random.key(0), x[:, :16, :16])
     form = functools.partial(compiled, module.apply, variables, x)
     return {"whole": form(context=whole()), "in bands": form()}, (variables, x)
+
+
+def hidden(channels: int) -> tuple[dict[str, Form], tuple]:
+    """A Restormer block's forward pass, its hidden channels as many as Restormer has, or filled to a multiple of 16."""
+    module, x = RestormerBlock(channels // 24), image(channels)
+    variables = jax.jit(module.init)(jax.random.key(0), x[:, :16, :16])
+    form = functools.partial(compiled, module.apply, variables, x)
+    count = int(2.66 * channels)
+    forms = {f"{count}": form(context=mock.patch.object(restormer, "ALIGNMENT", 1))}
+    return forms | {f"{-(-count // restormer.ALIGNMENT) * restormer.ALIGNMENT}": form()}, (variables, x)
 
 
 def block_gradient(channels: int, side: int) -> tuple[dict[str, Form], tuple]:
@@ -167,6 +177,8 @@ def comparisons() -> Iterator[tuple[str, tuple[dict[str, Form], tuple]]]:
     """Every comparison with its title, built when it is asked for."""
     for channels in (24, 48):
         yield f"Restormer block, {channels} channels", block(channels)
+    for channels in (24, 48):
+        yield f"its hidden channels, {channels} channels", hidden(channels)
     for channels, side in ((24, 128), (48, 128), (96, 64)):
         yield f"its gradient, {channels} channels, 6 x {side} x {side}", block_gradient(channels, side)
     yield "products between 48 channels", products()
