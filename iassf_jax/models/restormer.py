@@ -174,7 +174,7 @@ class MDTA(nn.Module):
 
 
 class GDFNWeights(NamedTuple):
-    """Kernel and bias (or None) of each convolution; `_aligned_halves` but in a plain network."""
+    """Kernel and bias (or None) of each convolution, filled by `_aligned_halves` except in a plain network."""
 
     widen: tuple[jax.Array, jax.Array | None]
     convolve: tuple[jax.Array, jax.Array | None]
