@@ -69,8 +69,8 @@ def hidden(channels: int) -> tuple[dict[str, Form], tuple]:
     variables = jax.jit(module.init)(jax.random.key(0), x[:, :16, :16])
     form = functools.partial(compiled, module.apply, variables, x)
     count = int(2.66 * channels)
-    forms = {f"{count}": form(context=mock.patch.object(restormer, "ALIGNMENT", 1))}
-    return forms | {f"{-(-count // restormer.ALIGNMENT) * restormer.ALIGNMENT}": form()}, (variables, x)
+    exactly = form(context=mock.patch.object(restormer, "ALIGNMENT", 1))
+    return {str(count): exactly, str(count + -count % restormer.ALIGNMENT): form()}, (variables, x)
 
 
 def block_gradient(channels: int, side: int) -> tuple[dict[str, Form], tuple]:

@@ -12,7 +12,7 @@ from einops import rearrange
 
 from iassf_jax.models import bands
 from iassf_jax.models.bands import Map
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, mirror_pad, pointwise
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, conv1x1, mirror_pad
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 WINDOW = 8
@@ -118,19 +118,19 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
         x = x.astype(self.dtype)
-        kernel, offset = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V").weights(channels)
+        v = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V").weights(channels)
         if self.num_heads:
             qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK").weights(channels)
-            qkv = jnp.concatenate([qk[0], kernel], axis=1), jnp.concatenate([qk[1], offset])
+            qkv = tuple(jnp.concatenate(pair, axis=-1) for pair in zip(qk, v, strict=True))  # kernels and biases
             bias = PositionBias(self.num_heads, name="attn")()
         if self.num_heads and bands.cut(x):  # in strips; the values are made once more, which is less than keeping them
-            out = window_attention(x, lambda rows: add_bias(pointwise(rows, qkv[0]), qkv[1]), bias, self.shift)
-            values = add_bias(pointwise(x, kernel), offset) if self.conv else None
+            out = window_attention(x, lambda rows: conv1x1(rows, qkv), bias, self.shift)
+            values = conv1x1(x, v) if self.conv else None
         elif self.num_heads:  # one product for all three: x is read once
-            x = add_bias(pointwise(x, qkv[0]), qkv[1])
+            x = conv1x1(x, qkv)
             out, values = window_attention(x, lambda rows: rows, bias, self.shift), x[..., -channels:]
         else:
-            out, values = 0, add_bias(pointwise(x, kernel), offset)
+            out, values = 0, conv1x1(x, v)
         if self.conv:
             conv = DepthwiseConv(5, True, border="reflect", dtype=self.dtype, kernel_init=_branch, name="conv")
             out = out + conv(values)
@@ -150,8 +150,7 @@ class Mlp(nn.Module):
         narrow = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="mlp_2").weights(self.hidden)
 
         def feed_forward(rows: jax.Array) -> jax.Array:
-            hidden = nn.relu(add_bias(pointwise(rows.astype(self.dtype), widen[0]), widen[1]))
-            return add_bias(pointwise(hidden, narrow[0]), narrow[1])
+            return conv1x1(nn.relu(conv1x1(rows.astype(self.dtype), widen)), narrow)
 
         cut = bands.cut(x)
         return bands.by_rows(feed_forward, x, cut) if cut else feed_forward(x)

@@ -208,6 +208,11 @@ def add_bias(x: jax.Array, bias: jax.Array | None) -> jax.Array:
     return x if bias is None else x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
+def conv1x1(x: jax.Array, weights: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+    """1x1 convolution of float[B, H, W, I] by the kernel and the bias, if any, that `Conv1x1.weights` gives."""
+    return add_bias(pointwise(x, weights[0]), weights[1])
+
+
 class Conv1x1(nn.Module):
     """1x1 convolution as one matrix product over the pixels; parameters as those of `nn.Dense`."""
 
@@ -225,8 +230,7 @@ class Conv1x1(nn.Module):
         return kernel.astype(self.dtype), bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.weights(x.shape[-1])
-        return add_bias(pointwise(x.astype(self.dtype), kernel), bias)
+        return conv1x1(x.astype(self.dtype), self.weights(x.shape[-1]))
 
 
 class ImageConv(nn.Module):

@@ -13,7 +13,7 @@ from einops import rearrange
 
 from iassf_jax.models.bands import Bands, Map, attention_in_bands, cut, feed_forward_in_bands
 from iassf_jax.models.devices import has_kernels
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, depthwise_same, pointwise
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, conv1x1, depthwise_same, pointwise
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
@@ -160,7 +160,7 @@ class MDTA(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         temperature, qkv, convolve, project = self.weights(x.shape[-1])
-        x = add_bias(pointwise(x.astype(self.dtype), qkv[0]), qkv[1])
+        x = conv1x1(x.astype(self.dtype), qkv)
         q, k, v = jnp.split(add_bias(depthwise_same(x, convolve[0]), convolve[1]), 3, axis=-1)
         products = of_whole_image(self, "products", lambda: channel_products(q, k, self.num_heads))
         return add_bias(mix_channels(channel_weights(products, temperature), v, project[0]), project[1])
@@ -204,14 +204,14 @@ class GDFN(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         widen, convolve, narrow = self.weights(x.shape[-1])
-        wide = add_bias(pointwise(x.astype(self.dtype), widen[0]), widen[1])
+        wide = conv1x1(x.astype(self.dtype), widen)
         if has_kernels(wide) and not self.use_bias:
             from iassf_jax.models import gpu_kernels
 
             gated = gpu_kernels.gated_depthwise_conv(wide, convolve[0])
         else:
             gated = _gate(add_bias(depthwise_same(wide, convolve[0]), convolve[1]))
-        return add_bias(pointwise(gated, narrow[0]), narrow[1])
+        return conv1x1(gated, narrow)
 
     def in_bands(self, x: jax.Array, attention: tuple[jax.Array, jax.Array], norm: Map, bands: Bands) -> jax.Array:
         """y + GDFN(norm(y)), y being x and the attention that `MDTA.in_bands` gives."""
