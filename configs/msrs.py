@@ -69,7 +69,7 @@ def get_config() -> ConfigDict:
     data.depth_meaning = ""  # ours: "depth" or "disparity", where pairs have depth maps
     data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
     data.crop = 256  # paper
-    data.whole_size = ()  # ours: (height, width): whole images shrunk to it in place of crops
+    data.whole_size = ()  # ours: (height, width), or several: whole images shrunk to it in place of crops
     data.min_scale = 1.0  # ours: below 1, hazy images are shrunk by up to this factor before they are cropped
     data.permute_chance = 0.0  # ours: of another order of red, green and blue, so that no colour is rare
     data.horizontal_flip = True  # paper

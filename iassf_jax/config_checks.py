@@ -6,6 +6,7 @@ from typing import Any
 
 from iassf_jax.data.degrade import problems_of
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
+from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import TARGETS
 
@@ -78,10 +79,11 @@ def check_config(config: Mapping[str, Any]) -> None:
         value = config["data"].get(name, 1)
         if not low <= value <= 1:
             problems.append(f"data.{name} is {value}: use {low:g} to 1")
-    size = tuple(config["data"].get("whole_size", ()))
-    if size and not (len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
-        problems.append(f"data.whole_size is {size}: use (height, width), or () for crops")
-    if size and config["data"]["rotations"] and size[0] != size[1]:
+    size = config["data"].get("whole_size", ())
+    sizes = whole_sizes(size)
+    if not all(len(sides) == 2 and all(type(n) is int and n > 0 for n in sides) for sides in sizes):
+        problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
+    elif config["data"]["rotations"] and any(height != width for height, width in sizes):
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
     problems += problems_of(config["data"].get("degrade", {}))
     if "depth" in kinds and config["data"]["source"] == "pairs":

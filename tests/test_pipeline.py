@@ -139,6 +139,23 @@ def test_whole_images_are_hazed_and_then_shrunk():
         np.testing.assert_allclose((out[name] + 1) * 127.5, means, atol=0.51)
 
 
+def test_whole_images_of_several_sizes_take_turns_and_resume_in_the_right_one():
+    data = {**DATA, "haze": HOMOGENEOUS, "whole_size": ((20, 28), (20, 28), (40, 56))}
+    source, _ = pipeline.make_source(data, "train")
+    batches = take(pipeline.train_iterator(data, source, 2, 0), 9)
+    assert [batch["hazy"].shape for batch in batches] == [(2, 20, 28, 3), (2, 20, 28, 3), (2, 40, 56, 3)] * 3
+    assert any((a["index"] != b["index"]).any() for a, b in itertools.pairwise(batches[:3]))
+    iterator = pipeline.train_iterator(data, source, 2, 0)
+    take(iterator, 4)
+    state = iterator.get_state()
+    resumed = pipeline.train_iterator(data, source, 2, 0)
+    resumed.set_state(state)
+    for batch, expected in zip(take(resumed, 5), batches[4:], strict=True):
+        np.testing.assert_array_equal(batch["hazy"], expected["hazy"])
+    one = take(pipeline.train_iterator({**data, "whole_size": (20, 28)}, source, 2, 0), 1)[0]
+    np.testing.assert_array_equal(one["hazy"], batches[0]["hazy"])
+
+
 def test_crops_of_shrunk_images_stay_aligned_and_show_more():
     """The slope of a ramp tells by how much the image was shrunk; it lies between min_scale and 1."""
     yy, xx = np.mgrid[:120, :200].astype(np.uint8)

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -226,20 +226,36 @@ def _signed(x: np.ndarray) -> np.ndarray:
     return x if x.ndim == 3 else x[..., None]
 
 
+def whole_sizes(setting: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    """`data.whole_size`, one (height, width) or several, as several."""
+    sizes = setting if setting and isinstance(setting[0], Sequence) else (setting,) if setting else ()
+    return tuple(tuple(size) for size in sizes)
+
+
 def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, seed: int) -> grain.DatasetIterator:
     """Endless shuffled batches: `hazy`, `clear` float32[B, S, S, 3], `infrared` float32[B, S, S, 1], `index` int64[B].
 
     The order and every random draw follow from the seed, an epoch and a position; not from the number of workers. The
-    last partial batch of an epoch is dropped.
+    last partial batch of an epoch is dropped. Several `whole_size`s take turns, each in an order of its own.
     """
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
     names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance")
     settings = {name: data[name] for name in names if name in data}  # configs of older runs have fewer
-    settings |= {"degrade": dict(data.get("degrade", {})), "whole_size": tuple(data.get("whole_size", ()))}
+    settings |= {"degrade": dict(data.get("degrade", {}))}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
-    dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(augment)
-    dataset = dataset.batch(batch_size, drop_remainder=True).repeat()
+    sizes = whole_sizes(data.get("whole_size", ())) or ((),)
+    dataset = grain.MapDataset.mix(
+        [
+            grain.MapDataset.source(source)
+            .seed(seed + k)
+            .shuffle()
+            .random_map(dataclasses.replace(augment, whole_size=size))
+            .batch(batch_size, drop_remainder=True)
+            .repeat()
+            for k, size in enumerate(sizes)
+        ]
+    )
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if data["num_workers"]:
         if not flags.FLAGS.is_parsed():
