@@ -17,13 +17,13 @@ from iassf_jax.models.layers import depthwise_conv, pointwise_product
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import pixel_shares
 
-Map = Callable[[jax.Array], jax.Array]
+Map = Callable[..., jax.Array]
 PIXELS = 10_000  # of a band: a few MB of the widest maps
 MIN_ROWS = 8  # each band projects two rows more, which its neighbours project as well
 
 
 class Bands(NamedTuple):
-    """`count` bands of `rows` rows cover an image; the last may reach below it."""
+    """`count` bands of `rows` rows cover each image; the last may reach below it."""
 
     count: int
     rows: int
@@ -31,74 +31,117 @@ class Bands(NamedTuple):
 
 def cut(x: jax.Array) -> Bands | None:
     """The bands of a map [B, H, W, C]; None where it should stay whole: not on a CPU, small, or of a symbolic size."""
-    batch, height, width = x.shape[:3]
     if is_plain() or jax.default_backend() != "cpu" or not all(isinstance(n, int) for n in x.shape):
         return None
-    count = min(round(batch * height * width / PIXELS), height // MIN_ROWS)
-    if count < 2:
+    batch, height, width = x.shape[:3]
+    count = max(1, min(round(height * width / PIXELS), height // MIN_ROWS))
+    if count * batch < 2:
         return None
     # A number of rows near that which leaves no rest, if there is one: a rest costs a copy of the map.
     rows = -(-height // count)
     near = [n for n in range(max(MIN_ROWS, rows * 2 // 3), rows * 4 // 3 + 1) if height % n == 0]
     rows = min(near, key=lambda n: abs(n - rows), default=rows)
-    return Bands(-(-height // rows), rows) if rows < height else None
+    return Bands(-(-height // rows), rows)
 
 
 def over_bands(
-    function: Callable[..., tuple[Any, jax.Array]], maps: tuple[jax.Array, ...], bands: Bands, start: Any
+    function: Callable[..., tuple[Any, jax.Array]],
+    maps: tuple[jax.Array, ...],
+    bands: Bands,
+    of_images: tuple[jax.Array, ...] = (),
 ) -> tuple[Any, jax.Array]:
-    """Runs `function(total, rows, first) -> (total, result)` down some maps of one size.
+    """Runs `function(first, *rows, *of_image) -> (sums, result)` down some maps of one size, image by image.
 
     Args:
-        function: gets the running total, of each map a band with a row more above and below, [B, rows + 2, W, C], and
-            the number of the band's first row. Rows outside the image are zero.
+        function: gets the number of the band's first row; of each map a band with a row more above and below, [1, rows
+            + 2, W, C], where rows outside the image are zero; and of each array in `of_images` its image's, [1, ...].
         maps: float[B, H, W, C].
         bands: as `cut` gives.
-        start: the first total, any tree.
+        of_images: float[B, ...].
 
     Returns:
-        The last total, and the results [B, rows, W, C'] put together and cropped to H rows.
+        The sums, any tree, each with a first axis for the images over whose bands they are added; and the results [1,
+        rows, W, C'] put together, [B, H, W, C'].
     """
-    height = maps[0].shape[1]
+    batch, height = maps[0].shape[:2]
 
     def with_neighbours(x: jax.Array) -> tuple[jax.Array, ...]:
-        rows = _split(x, bands)
-        outside = jnp.zeros_like(rows[:1, :, :1])
-        above = jnp.concatenate([outside, rows[:-1, :, -1:]])
-        return above, rows, jnp.concatenate([rows[1:, :, :1], outside])
+        # The barrier: else XLA computes what gave x for the rows, and once more for their neighbours.
+        rows = rearrange(jax.lax.optimization_barrier(_split(x, bands)), "(b n) h w c -> b n h w c", b=batch)
+        outside = jnp.zeros_like(rows[:, :1, 0])
+        above = jnp.concatenate([outside, rows[:, :-1, -1]], axis=1)
+        below = jnp.concatenate([rows[:, 1:, 0], outside], axis=1)
+        return tuple(rearrange(x, "b n ... -> (b n) ...") for x in (above, rows, below))
 
-    @jax.checkpoint
-    def step(total: Any, band: tuple) -> tuple[Any, jax.Array]:
-        parts, number = band
-        return function(total, *(jnp.concatenate(part, axis=1) for part in parts), number * bands.rows)
+    def step(first: jax.Array, parts: Any) -> tuple[Any, jax.Array]:
+        bands_of_maps, of_image = parts
+        rows = (jnp.concatenate([above[None], x, below[None]])[None] for above, x, below in bands_of_maps)
+        return function(first, *rows, *(x[None] for x in of_image))
 
-    parts = tuple(with_neighbours(x) for x in maps)
-    total, results = jax.lax.scan(step, start, (parts, jnp.arange(bands.count)))
-    return total, _join(results, height)
+    parts = tuple(with_neighbours(x) for x in maps), _for_bands(of_images, bands)
+    sums, results = _scan(step, parts, bands, maps[-1])
+    sums = jax.tree.map(lambda x: x.reshape(batch, bands.count, *x.shape[1:]).sum(axis=1), sums)
+    return sums, results[:, :height]
 
 
-def by_rows(function: Map, x: jax.Array, bands: Bands) -> jax.Array:
-    """Runs a function of rows float[B, rows, W, C], which need no neighbours, down a map; results [B, H, W, C']."""
-    return _join(jax.lax.map(jax.checkpoint(function), _split(x, bands)), x.shape[1])
+def by_rows(
+    function: Map, maps: tuple[jax.Array, ...], bands: Bands, of_images: tuple[jax.Array, ...] = ()
+) -> jax.Array:
+    """Runs `function(*rows, *of_image)` of rows [1, rows, W, C], which need no neighbours; results [B, H, W, C'].
+
+    Arguments are as in `over_bands`.
+    """
+
+    def step(_: jax.Array, parts: Any) -> tuple[None, jax.Array]:
+        rows, of_image = parts
+        return None, function(*(x[None] for x in (*rows, *of_image)))
+
+    parts = tuple(_split(x, bands) for x in maps), _for_bands(of_images, bands)
+    return _scan(step, parts, bands, maps[-1])[1][:, : maps[0].shape[1]]
+
+
+def _scan(
+    step: Callable[[jax.Array, Any], tuple[Any, jax.Array]], parts: Any, bands: Bands, x: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Runs `step(first, part) -> (sums, rows)` for all bands; rows are put together as [B, H or more, W, C'].
+
+    They are carried, not collected by `scan`: what it collects begins as zeros that all scans of a program share, which
+    XLA keeps from the first to the last and copies for each. Here they begin as a product with a value of `x`, which
+    no other scan should be given.
+    """
+    batch = x.shape[0]
+    step = jax.checkpoint(step)
+    _, rows = jax.eval_shape(step, jnp.int32(0), jax.tree.map(lambda part: part[0], parts))
+    unshared = jax.lax.stop_gradient(x[0, 0, 0, 0] * 0).astype(rows.dtype)
+    results = jnp.broadcast_to(unshared, (batch * bands.count, *rows.shape[1:]))
+
+    def write(results: jax.Array, band: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        number, part = band
+        sums, rows = step(number % bands.count * bands.rows, part)
+        return jax.lax.dynamic_update_slice_in_dim(results, rows, number, axis=0), sums
+
+    results, sums = jax.lax.scan(write, results, (jnp.arange(len(results), dtype=jnp.int32), parts))
+    return sums, rearrange(results, "(b n) h w c -> b (n h) w c", b=batch)
 
 
 def _split(x: jax.Array, bands: Bands) -> jax.Array:
     missing = bands.count * bands.rows - x.shape[1]
-    return rearrange(jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0))), "b (n h) w c -> n b h w c", n=bands.count)
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    return rearrange(x, "b (n h) w c -> (b n) h w c", n=bands.count)
 
 
-def _join(x: jax.Array, height: int) -> jax.Array:
-    return rearrange(x, "n b h w c -> b (n h) w c")[:, :height]
+def _for_bands(of_images: tuple[jax.Array, ...], bands: Bands) -> tuple[jax.Array, ...]:
+    return tuple(jnp.repeat(x, bands.count, axis=0) for x in of_images)
 
 
 def _flat(x: jax.Array) -> jax.Array:
-    return rearrange(x, "b h w c -> b (h w) c")
+    return rearrange(x, "b h w c -> (b h w) c")
 
 
 def _expand(
     rows: jax.Array, norm: Map, project: jax.Array, convolve: jax.Array, first: jax.Array, height: int
 ) -> jax.Array:
-    """Norm, 1x1 and 3x3 depthwise convolution of a band with its neighbours: [B, h + 2, W, C] -> [B, h, W, C']."""
+    """Norm, 1x1 and 3x3 depthwise convolution of a band with its neighbours: [1, h + 2, W, C] -> [1, h, W, C']."""
     number = first - 1 + jnp.arange(rows.shape[1])[:, None, None]
     rows = jnp.where((number >= 0) & (number < height), norm(rows), 0)  # a norm's bias is not zero outside the image
     rows = jnp.pad(rows, ((0, 0), (0, 0), (1, 1), (0, 0)))
@@ -121,25 +164,24 @@ def attention_in_bands(
         Means over the counted pixels, float32, of q k^T [B, C, C] and of the squares of q and k [B, C]; and the values
         [B, H, W, C].
     """
-    batch, height, width, channels = x.shape
+    height, width = x.shape[1:3]
     shares = pixel_shares(height, width)
     if shares is None:
         shares = jnp.full((height, 1), 1.0 / (height * width))
     shares = jnp.pad(shares, ((0, bands.count * bands.rows - height), (0, 0)))
 
-    def step(total: Any, rows: jax.Array, first: jax.Array) -> tuple[Any, jax.Array]:
+    def step(first: jax.Array, rows: jax.Array) -> tuple[Any, jax.Array]:
         qkv = jax.lax.optimization_barrier(_expand(rows, norm, project, convolve, first, height))
         q, k, v = jnp.split(qkv, 3, axis=-1)
         share = jax.lax.dynamic_slice_in_dim(shares, first, bands.rows)[None, :, :, None]
         counted_q, counted_k = ((t.astype(jnp.float32) * share).astype(t.dtype) for t in (q, k))
         sums = (
-            jnp.einsum("bpi,bpj->bij", *(_flat(t) for t in (counted_q, k)), preferred_element_type=jnp.float32),
-            *((a.astype(jnp.float32) * b).sum(axis=(1, 2)) for a, b in ((counted_q, q), (counted_k, k))),
+            jnp.einsum("pi,pj->ij", *(_flat(t) for t in (counted_q, k)), preferred_element_type=jnp.float32),
+            *((a.astype(jnp.float32) * b).sum(axis=(0, 1, 2)) for a, b in ((counted_q, q), (counted_k, k))),
         )
-        return jax.tree.map(jnp.add, total, sums), v
+        return sums, v
 
-    start = (jnp.zeros((batch, channels, channels)), jnp.zeros((batch, channels)), jnp.zeros((batch, channels)))
-    return over_bands(step, (x,), bands, start)
+    return over_bands(step, (x,), bands)
 
 
 def feed_forward_in_bands(
@@ -165,10 +207,9 @@ def feed_forward_in_bands(
     """
     height = x.shape[1]
 
-    def step(total: None, x: jax.Array, v: jax.Array, first: jax.Array) -> tuple[None, jax.Array]:
-        mixed = jnp.einsum("bpi,bio->bpo", _flat(v), matrix.astype(v.dtype)).reshape(x.shape)
-        x = jax.lax.optimization_barrier(x + mixed)
+    def step(first: jax.Array, x: jax.Array, v: jax.Array, matrix: jax.Array) -> tuple[None, jax.Array]:
+        x = jax.lax.optimization_barrier(x + (_flat(v) @ matrix[0]).reshape(x.shape))
         gated = jax.lax.optimization_barrier(gate(_expand(x, norm, project_in, convolve, first, height)))
-        return total, x[:, 1:-1] + pointwise_product(gated, project_out)
+        return None, x[:, 1:-1] + pointwise_product(gated, project_out)
 
-    return over_bands(step, (x, v), bands, None)[1]
+    return over_bands(step, (x, v), bands, (matrix.astype(v.dtype),))[1]

@@ -4,6 +4,8 @@ Source: Song et al., "Vision Transformers for Single Image Dehazing", IEEE TIP 2
 window attention with a learned bias and a parallel convolution, SK fusion.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from einops import rearrange
 
 from iassf_jax.models import bands
 from iassf_jax.models.bands import Map
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, conv1x1, mirror_pad
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, conv1x1, mirror_pad
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 WINDOW = 8
@@ -22,27 +24,47 @@ _branch = nn.initializers.variance_scaling((8 * 32) ** -0.5, "fan_avg", "truncat
 _small = nn.initializers.truncated_normal(0.02)
 
 
+class NormParts(NamedTuple):
+    """What normalises an image, y = (x - mean) * factor + bias, and brings it back: y * rescale + rebias.
+
+    float[B, 1, 1, 1 or C] each.
+    """
+
+    mean: jax.Array
+    factor: jax.Array
+    bias: jax.Array
+    rescale: jax.Array
+    rebias: jax.Array
+
+    def normalise(self, x: jax.Array) -> jax.Array:
+        """y, in float32."""
+        return (x.astype(jnp.float32) - self.mean) * self.factor + self.bias
+
+    def bring_back(self, y: jax.Array) -> jax.Array:
+        """In the dtype of y."""
+        return y * self.rescale.astype(y.dtype) + self.rebias.astype(y.dtype)
+
+
 class RescaleLayerNorm(nn.Module):
-    """Normalises each image of [B, H, W, C] over all its values, in float32."""
+    """Normalises each image of [B, H, W, C] over all its values, in float32; the result has the parts for it."""
 
     epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns the normalised image, and the factor and offset [B, 1, 1, C] that bring back what it took away."""
+    def __call__(self, x: jax.Array) -> NormParts:
         channels = x.shape[-1]
         x = x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         mean = of_whole_image(self, "mean", lambda: pixel_mean(x).mean(axis=3, keepdims=True))
-        centred = x - mean
-        variance = of_whole_image(self, "variance", lambda: pixel_mean(jnp.square(centred)).mean(3, keepdims=True))
+        variance = of_whole_image(
+            self, "variance", lambda: pixel_mean(jnp.square(x - mean)).mean(axis=3, keepdims=True)
+        )
         std = jnp.sqrt(variance + self.epsilon)
-        y = centred / std * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
         rescale = Conv1x1(channels, kernel_init=_small, bias_init=nn.initializers.ones, name="meta1")(std)
         rebias = Conv1x1(channels, kernel_init=_small, name="meta2")(mean)
-        return y.astype(self.dtype), rescale.astype(self.dtype), rebias.astype(self.dtype)
+        bias = jnp.broadcast_to(bias.reshape(1, 1, 1, -1), rebias.shape)
+        return NormParts(mean, scale.reshape(1, 1, 1, -1) / std, bias, rescale, rebias)
 
 
 def relative_positions() -> np.ndarray:
@@ -88,7 +110,7 @@ def window_attention(x: jax.Array, project: Map, bias: jax.Array, shift: int) ->
         return _attend(project(rows), bias)
 
     # A row of windows at a time: its projections and 64 x 64 weights stay in a CPU's caches.
-    out = bands.by_rows(attend, x, bands.Bands(x.shape[1] // WINDOW, WINDOW)) if bands.cut(x) else attend(x)
+    out = bands.by_rows(attend, (x,), bands.Bands(x.shape[1] // WINDOW, WINDOW)) if bands.cut(x) else attend(x)
     return out[:, shift : shift + height, shift : shift + width]
 
 
@@ -115,26 +137,31 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def branches(self, x: jax.Array) -> tuple[tuple[jax.Array, ...], Weights]:
+        """The maps [B, H, W, C] of attention and convolution, and the weights of the projection of their sum."""
         channels = x.shape[-1]
         x = x.astype(self.dtype)
         v = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="V").weights(channels)
+        maps, values = [], None
         if self.num_heads:
             qk = Conv1x1(2 * channels, dtype=self.dtype, kernel_init=_xavier, name="QK").weights(channels)
             qkv = tuple(jnp.concatenate(pair, axis=-1) for pair in zip(qk, v, strict=True))  # kernels and biases
             bias = PositionBias(self.num_heads, name="attn")()
-        if self.num_heads and bands.cut(x):  # in strips; the values are made once more, which is less than keeping them
-            out = window_attention(x, lambda rows: conv1x1(rows, qkv), bias, self.shift)
-            values = conv1x1(x, v) if self.conv else None
-        elif self.num_heads:  # one product for all three: x is read once
-            x = conv1x1(x, qkv)
-            out, values = window_attention(x, lambda rows: rows, bias, self.shift), x[..., -channels:]
-        else:
-            out, values = 0, conv1x1(x, v)
+            if bands.cut(x):  # in strips; the values are made once more, which is less than keeping them
+                maps.append(window_attention(x, lambda rows: conv1x1(rows, qkv), bias, self.shift))
+            else:  # one product for all three: x is read once
+                x = conv1x1(x, qkv)
+                values = x[..., -channels:]
+                maps.append(window_attention(x, lambda rows: rows, bias, self.shift))
         if self.conv:
             conv = DepthwiseConv(5, True, border="reflect", dtype=self.dtype, kernel_init=_branch, name="conv")
-            out = out + conv(values)
-        return Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="proj")(out)
+            maps.append(conv(conv1x1(x, v) if values is None else values))
+        project = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="proj")
+        return tuple(maps), project.weights(channels)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        maps, project = self.branches(x)
+        return conv1x1(sum(maps), project)
 
 
 class Mlp(nn.Module):
@@ -144,16 +171,20 @@ class Mlp(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        channels = x.shape[-1]
+    def function(self, channels: int) -> Map:
+        """This as a function of images of so many channels."""
         widen = Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0").weights(channels)
         narrow = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="mlp_2").weights(self.hidden)
+        return lambda x: conv1x1(nn.relu(conv1x1(x.astype(self.dtype), widen)), narrow)
 
-        def feed_forward(rows: jax.Array) -> jax.Array:
-            return conv1x1(nn.relu(conv1x1(rows.astype(self.dtype), widen)), narrow)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.function(x.shape[-1])(x)
 
-        cut = bands.cut(x)
-        return bands.by_rows(feed_forward, x, cut) if cut else feed_forward(x)
+
+def in_rows(function: Map, maps: tuple[jax.Array, ...], of_images: tuple[jax.Array, ...] = ()) -> jax.Array:
+    """A function of pixels, in bands of rows on a CPU; see `bands.by_rows`."""
+    cut = bands.cut(maps[0])
+    return bands.by_rows(function, maps, cut, of_images) if cut else function(*maps, *of_images)
 
 
 class TransformerBlock(nn.Module):
@@ -166,13 +197,19 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
         attention = Attention(self.num_heads, self.shift, dtype=self.dtype, name="attn")
-        if self.num_heads:
-            y, rescale, rebias = RescaleLayerNorm(dtype=self.dtype, name="norm1")(x)
-            x = x + attention(y) * rescale + rebias
-        else:
-            x = x + attention(x)
-        return x + Mlp(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")(x)
+        feed_forward = Mlp(self.mlp_ratio * channels, dtype=self.dtype, name="mlp").function(channels)
+        norm = RescaleLayerNorm(name="norm1")(x) if self.num_heads else None
+        maps, project = attention.branches(norm.normalise(x) if norm else x)
+
+        def rest(x: jax.Array, *parts: jax.Array) -> jax.Array:
+            maps_here, norm_here = parts[: len(maps)], parts[len(maps) :]
+            y = conv1x1(sum(maps_here), project)
+            x = x + (NormParts(*norm_here).bring_back(y) if norm else y)
+            return x + feed_forward(x)
+
+        return in_rows(rest, (x, *maps), norm or ())
 
 
 class BasicLayer(nn.Module):

@@ -12,6 +12,7 @@ from iassf_jax.models.devices import has_kernels
 from iassf_jax.models.plain import is_plain
 
 PRODUCT_PIXELS = 2048  # of a band of `_product_over_pixels_in_bands`
+Weights = tuple[jax.Array, jax.Array | None]  # kernel and bias of a convolution
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -208,7 +209,7 @@ def add_bias(x: jax.Array, bias: jax.Array | None) -> jax.Array:
     return x if bias is None else x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
-def conv1x1(x: jax.Array, weights: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+def conv1x1(x: jax.Array, weights: Weights) -> jax.Array:
     """1x1 convolution of float[B, H, W, I] by the kernel and the bias, if any, that `Conv1x1.weights` gives."""
     return add_bias(pointwise(x, weights[0]), weights[1])
 
@@ -223,7 +224,7 @@ class Conv1x1(nn.Module):
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
-    def weights(self, channels: int) -> tuple[jax.Array, jax.Array | None]:
+    def weights(self, channels: int) -> Weights:
         """Kernel float[channels, features] in the module's dtype, and bias, for an input of so many channels."""
         kernel = self.param("kernel", self.kernel_init, (channels, self.features))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
@@ -275,7 +276,7 @@ class DepthwiseConv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def weights(self, channels: int) -> tuple[jax.Array, jax.Array | None]:
+    def weights(self, channels: int) -> Weights:
         """Kernel float[k, k, 1, channels] in the module's dtype, and bias."""
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, 1, channels))
         bias = self.param("bias", nn.initializers.zeros, (channels,)) if self.use_bias else None

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
-from iassf_jax.models.dehazeformer import Attention, BasicLayer, Mlp, RescaleLayerNorm, SKFusion
+from iassf_jax.models.dehazeformer import Attention, BasicLayer, Mlp, NormParts, RescaleLayerNorm, SKFusion, in_rows
 from iassf_jax.models.layers import (
     DTYPES,
     Conv1x1,
     Downsample,
     Upsample,
     check_pair,
+    conv1x1,
     pad_images,
     pad_to_multiple,
     resize_bilinear,
@@ -57,10 +58,19 @@ class EncoderBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = Conv1x1(self.channels, dtype=self.dtype, name="mlp")(x)
-        y, rescale, rebias = RescaleLayerNorm(dtype=self.dtype, name="norm1")(x)
-        x = x + Attention(1, conv=False, dtype=self.dtype, name="attn")(y) * rescale + rebias
-        y, rescale, rebias = RescaleLayerNorm(dtype=self.dtype, name="norm2")(x)
-        return x + Mlp(int(2.66 * self.channels), dtype=self.dtype, name="ffn")(y) * rescale + rebias
+        feed_forward = Mlp(int(2.66 * self.channels), dtype=self.dtype, name="ffn").function(self.channels)
+        norm = RescaleLayerNorm(name="norm1")(x)
+        (attended,), project = Attention(1, conv=False, dtype=self.dtype, name="attn").branches(norm.normalise(x))
+
+        def add_attention(x: jax.Array, attended: jax.Array, *norm: jax.Array) -> jax.Array:
+            return x + NormParts(*norm).bring_back(conv1x1(attended, project))
+
+        def add_feed_forward(x: jax.Array, *norm: jax.Array) -> jax.Array:
+            norm = NormParts(*norm)
+            return x + norm.bring_back(feed_forward(norm.normalise(x)))
+
+        x = in_rows(add_attention, (x, attended), norm)
+        return in_rows(add_feed_forward, (x,), RescaleLayerNorm(name="norm2")(x))
 
 
 class PromptPool(nn.Module):
@@ -118,7 +128,8 @@ class DehazeNetwork(nn.Module):
     ) -> dict[str, jax.Array]:
         """Every stage by name, see `ReleasedIASSF`; `density` makes the haze density of the visible features."""
         both = EncoderBlock(24, self.dtype, name="encoder")(jnp.concatenate([visible, infrared]))
-        f_vi, f_ir = jnp.split(both, 2)
+        # The barriers: else XLA keeps what these are sums of until the last use of each, beside the whole body.
+        f_vi, f_ir = jnp.split(jax.lax.optimization_barrier(both), 2)
         out = {"vi_feature": f_vi, "ir_feature": f_ir, "ir_rgb": Conv1x1(3, dtype=self.dtype, name="ir_to_image")(f_ir)}
 
         pool = PromptPool(24, self.prompt_size, dtype=self.dtype, name="prompt_pool")
@@ -131,7 +142,9 @@ class DehazeNetwork(nn.Module):
 
         out["haze_density"] = density(f_vi)
         share = out["haze_density"][..., None].astype(self.dtype)
-        out["dehazed"] = self._body(embedded * share + f_vi * (1 - share) + f_vi)
+        mixed = embedded * share + f_vi * (1 - share) + f_vi
+        out["ir_rgb"], mixed = jax.lax.optimization_barrier((out["ir_rgb"], mixed))
+        out["dehazed"] = self._body(mixed)
         return out
 
     def _body(self, x: jax.Array) -> jax.Array:
