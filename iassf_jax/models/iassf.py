@@ -120,7 +120,7 @@ class IASSF(nn.Module):
         images = pad_to_multiple(jnp.concatenate([visible, infrared]), self.size_multiple)
         shared = {"heads_per_channels": self.heads_per_channels, "norm": self.norm, "dtype": dtype}
         encoder = Encoder(self.channels, self.encoder_blocks, **shared, name="encoder")
-        f_vi, f_ir = jax.lax.optimization_barrier(jnp.split(encoder(images), 2))
+        f_vi, f_ir = jnp.split(encoder(images), 2)
         out = {"vi_feature": f_vi, "ir_feature": f_ir}
 
         density = None

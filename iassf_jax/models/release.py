@@ -128,8 +128,7 @@ class DehazeNetwork(nn.Module):
     ) -> dict[str, jax.Array]:
         """Every stage by name, see `ReleasedIASSF`; `density` makes the haze density of the visible features."""
         both = EncoderBlock(24, self.dtype, name="encoder")(jnp.concatenate([visible, infrared]))
-        # The barriers: else XLA keeps what these are sums of until the last use of each, beside the whole body.
-        f_vi, f_ir = jnp.split(jax.lax.optimization_barrier(both), 2)
+        f_vi, f_ir = jnp.split(both, 2)
         out = {"vi_feature": f_vi, "ir_feature": f_ir, "ir_rgb": Conv1x1(3, dtype=self.dtype, name="ir_to_image")(f_ir)}
 
         pool = PromptPool(24, self.prompt_size, dtype=self.dtype, name="prompt_pool")
@@ -142,9 +141,7 @@ class DehazeNetwork(nn.Module):
 
         out["haze_density"] = density(f_vi)
         share = out["haze_density"][..., None].astype(self.dtype)
-        mixed = embedded * share + f_vi * (1 - share) + f_vi
-        out["ir_rgb"], mixed = jax.lax.optimization_barrier((out["ir_rgb"], mixed))
-        out["dehazed"] = self._body(mixed)
+        out["dehazed"] = self._body(embedded * share + f_vi * (1 - share) + f_vi)
         return out
 
     def _body(self, x: jax.Array) -> jax.Array:
