@@ -1,5 +1,7 @@
 """The band-by-band forms of blocks against their plain forms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,16 @@ def test_strips_equal_the_plain_block_of_the_release_and_its_gradients(block):
     check_against_plain(*block_and_parameters(block), image((2, 21, 10, 8)))
 
 
+@pytest.mark.parametrize("block", [RestormerBlock(num_heads=2), EncoderBlock(8), TransformerBlock(2, 2)])
+def test_bfloat16_stays_bfloat16_and_near(block):
+    block, parameters = block_and_parameters(block)
+    x = image((2, 21, 10, 8))
+    low = jax.jit(dataclasses.replace(block, dtype=jnp.bfloat16).apply)(parameters, x.astype(jnp.bfloat16))
+    full = jax.jit(block.apply)(parameters, x)
+    assert low.dtype == jnp.bfloat16
+    assert 1e-4 < float(jnp.abs(low.astype(jnp.float32) - full).mean() / jnp.abs(full).mean()) < 0.05
+
+
 def check_against_plain(block, parameters, x):
     def run(parameters, x):
         def loss(parameters, x):
@@ -85,6 +97,12 @@ def test_bands_cover_the_image_evenly(shape):
     count, rows = bands.cut(image(shape))
     assert rows >= bands.MIN_ROWS
     assert 0 <= count * rows - shape[1] < count
+
+
+def test_each_image_of_a_batch_has_bands_of_its_own():
+    assert bands.cut(image((1, 10, 10, 4))) is None  # one band is no band
+    assert bands.cut(image((3, 10, 10, 4))) == bands.Bands(1, 10)
+    assert bands.cut(image((3, 3, 10, 4))) is None  # all together one band
 
 
 def test_who_stays_whole(monkeypatch):

@@ -35,7 +35,7 @@ def cut(x: jax.Array) -> Bands | None:
         return None
     batch, height, width = x.shape[:3]
     count = max(1, min(round(height * width / PIXELS), height // MIN_ROWS))
-    if count * batch < 2:
+    if min(batch * count, round(batch * height * width / PIXELS)) < 2:
         return None
     # A number of rows near that which leaves no rest, if there is one: a rest costs a copy of the map.
     rows = -(-height // count)
@@ -177,7 +177,10 @@ def attention_in_bands(
         counted_q, counted_k = ((t.astype(jnp.float32) * share).astype(t.dtype) for t in (q, k))
         sums = (
             jnp.einsum("pi,pj->ij", *(_flat(t) for t in (counted_q, k)), preferred_element_type=jnp.float32),
-            *((a.astype(jnp.float32) * b).sum(axis=(0, 1, 2)) for a, b in ((counted_q, q), (counted_k, k))),
+            *(
+                (a.astype(jnp.float32) * b.astype(jnp.float32)).sum(axis=(0, 1, 2))
+                for a, b in ((counted_q, q), (counted_k, k))
+            ),
         )
         return sums, v
 
