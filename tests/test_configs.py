@@ -48,6 +48,7 @@ def test_the_papers_setting():
         ("data", {"min_scale": 2.0}, "data.min_scale is 2.0: use 0.01 to 1"),
         ("data", {"whole_size": (120,)}, "data.whole_size is .120,.: use .height, width."),
         ("data", {"whole_size": ((120, 160), (60,))}, "data.whole_size is ..120, 160., .60,..: use .height, width."),
+        ("data", {"whole_size": ((120, 160), 60)}, "data.whole_size is ..120, 160., 60.: use .height, width."),
         ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),
         ("data", {"num_workers": -1}, "data.num_workers"),
         ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),

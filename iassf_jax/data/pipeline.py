@@ -228,8 +228,9 @@ def _signed(x: np.ndarray) -> np.ndarray:
 
 def whole_sizes(setting: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     """`data.whole_size`, one (height, width) or several, as several."""
-    sizes = setting if setting and isinstance(setting[0], Sequence) else (setting,) if setting else ()
-    return tuple(tuple(size) for size in sizes)
+    several = any(isinstance(size, Sequence) for size in setting)
+    sizes = setting if several or not setting else (setting,)
+    return tuple(tuple(size) if isinstance(size, Sequence) else (size,) for size in sizes)
 
 
 def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, seed: int) -> grain.DatasetIterator:

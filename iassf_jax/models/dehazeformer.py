@@ -165,20 +165,17 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """1x1 convolution to `hidden`, ReLU, 1x1 back: [B, H, W, C] -> [B, H, W, C]."""
+    """1x1 convolution to `hidden`, ReLU, 1x1 back."""
 
     hidden: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def function(self, channels: int) -> Map:
-        """This as a function of images of so many channels."""
+        """As a function [B, H, W, C] -> [B, H, W, C] of images of so many channels."""
         widen = Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0").weights(channels)
         narrow = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="mlp_2").weights(self.hidden)
         return lambda x: conv1x1(nn.relu(conv1x1(x.astype(self.dtype), widen)), narrow)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.function(x.shape[-1])(x)
 
 
 def in_rows(function: Map, maps: tuple[jax.Array, ...], of_images: tuple[jax.Array, ...] = ()) -> jax.Array:
