@@ -1,9 +1,9 @@
-"""A Restormer block's maps, a band of rows at a time, so that a CPU works in its caches.
+"""A block's maps, a band of rows at a time, so that a CPU works in its caches.
 
 The maps between a block's convolutions are three to five times as wide as its input. As a whole they go through memory
 several times; here a band is normalised, projected, convolved and reduced before the next one begins, and the backward
-pass makes it again. The plain forms are in `restormer`, which takes these on a CPU (docs/performance.md has what it
-brings).
+pass makes it again. The plain forms are in `restormer` and `dehazeformer`, which take these on a CPU
+(docs/performance.md has what it brings).
 """
 
 from collections.abc import Callable
@@ -98,6 +98,12 @@ def by_rows(
 
     parts = tuple(_split(x, bands) for x in maps), _for_bands(of_images, bands)
     return _scan(step, parts, bands, maps[-1])[1][:, : maps[0].shape[1]]
+
+
+def in_rows(function: Map, maps: tuple[jax.Array, ...], of_images: tuple[jax.Array, ...] = ()) -> jax.Array:
+    """A function of pixels as in `by_rows`, in the bands that `cut` gives; of whole maps where it gives none."""
+    bands = cut(maps[0])
+    return by_rows(function, maps, bands, of_images) if bands else function(*maps, *of_images)
 
 
 def _scan(

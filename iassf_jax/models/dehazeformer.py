@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from iassf_jax.models import bands
-from iassf_jax.models.bands import Map
+from iassf_jax.models.bands import Map, in_rows
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, conv1x1, mirror_pad
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
@@ -176,12 +176,6 @@ class Mlp(nn.Module):
         widen = Conv1x1(self.hidden, dtype=self.dtype, kernel_init=_branch, name="mlp_0").weights(channels)
         narrow = Conv1x1(channels, dtype=self.dtype, kernel_init=_branch, name="mlp_2").weights(self.hidden)
         return lambda x: conv1x1(nn.relu(conv1x1(x.astype(self.dtype), widen)), narrow)
-
-
-def in_rows(function: Map, maps: tuple[jax.Array, ...], of_images: tuple[jax.Array, ...] = ()) -> jax.Array:
-    """A function of pixels, in bands of rows on a CPU; see `bands.by_rows`."""
-    cut = bands.cut(maps[0])
-    return bands.by_rows(function, maps, cut, of_images) if cut else function(*maps, *of_images)
 
 
 class TransformerBlock(nn.Module):

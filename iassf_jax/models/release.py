@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
-from iassf_jax.models.dehazeformer import Attention, BasicLayer, Mlp, NormParts, RescaleLayerNorm, SKFusion, in_rows
+from iassf_jax.models.bands import in_rows
+from iassf_jax.models.dehazeformer import Attention, BasicLayer, Mlp, NormParts, RescaleLayerNorm, SKFusion
 from iassf_jax.models.layers import (
     DTYPES,
     Conv1x1,

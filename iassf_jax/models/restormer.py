@@ -13,7 +13,7 @@ from einops import rearrange
 
 from iassf_jax.models.bands import Bands, Map, attention_in_bands, cut, feed_forward_in_bands
 from iassf_jax.models.devices import has_kernels
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, add_bias, conv1x1, depthwise_same, pointwise
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, add_bias, conv1x1, depthwise_same, pointwise
 from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
@@ -133,9 +133,9 @@ class MDTAWeights(NamedTuple):
     """A temperature a head, and kernel and bias (or None) of each convolution."""
 
     temperature: jax.Array
-    qkv: tuple[jax.Array, jax.Array | None]
-    convolve: tuple[jax.Array, jax.Array | None]
-    project: tuple[jax.Array, jax.Array | None]
+    qkv: Weights
+    convolve: Weights
+    project: Weights
 
 
 class MDTA(nn.Module):
@@ -176,9 +176,9 @@ class MDTA(nn.Module):
 class GDFNWeights(NamedTuple):
     """Kernel and bias (or None) of each convolution, filled by `_aligned_halves` except in a plain network."""
 
-    widen: tuple[jax.Array, jax.Array | None]
-    convolve: tuple[jax.Array, jax.Array | None]
-    narrow: tuple[jax.Array, jax.Array | None]
+    widen: Weights
+    convolve: Weights
+    narrow: Weights
 
 
 class GDFN(nn.Module):
