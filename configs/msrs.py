@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
     model.norm = "with_bias"  # Restormer's default
     model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
+    model.global_modulation = False  # ours: scales restored features by what the whole image holds
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII

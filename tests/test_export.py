@@ -34,11 +34,11 @@ def small(name, **changes):
 
 
 def soft():
-    """Soft reconstruction, with last convolutions that are not zero as fresh ones, which hide what they are given."""
-    weights, rng = small("iassf", reconstruction="soft"), np.random.default_rng(1)
-    for module in ("ia_frm", "mspe_fm"):
-        to_image = weights.params["params"][module]["to_image"]
-        to_image["kernel"] = rng.normal(0, 0.1, to_image["kernel"].shape).astype(np.float32)
+    """Soft reconstruction and modulation; fresh, their last layers are zero and hide what they are given."""
+    weights, rng = small("iassf", reconstruction="soft", global_modulation=True), np.random.default_rng(1)
+    params = weights.params["params"]
+    for layer in (*(params[m]["to_image"] for m in ("ia_frm", "mspe_fm")), params["ia_frm"]["modulation"]["change"]):
+        layer["kernel"] = rng.normal(0, 0.1, layer["kernel"].shape).astype(np.float32)
     return weights
 
 

@@ -10,6 +10,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 from iassf_jax.models.layers import steady_border
 from iassf_jax.models.prompts import PGM
+from iassf_jax.models.restoration import GlobalModulation
 from iassf_jax.parameters import abstract_parameters
 
 SMALL = {
@@ -186,6 +187,48 @@ def test_soft_reconstruction_draws_no_frame():
         assert np.ptp(inner, axis=(1, 2)).min() > 1e-4
         expected = np.pad(inner, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="edge")
         np.testing.assert_allclose(change, expected, atol=1e-6)
+
+
+def modulated():
+    """Global modulation that does something: fresh, it is the identity."""
+    model, parameters = initialised(global_modulation=True)
+    change = parameters["params"]["ia_frm"]["modulation"]["change"]
+    change["kernel"] = jax.random.normal(jax.random.key(4), change["kernel"].shape)
+    return model, parameters
+
+
+def test_fresh_global_modulation_changes_nothing(network):
+    _, parameters, apply = network
+    model, more = initialised(global_modulation=True)
+    params = parameters["params"]
+    more = {"params": {**params, "ia_frm": {**params["ia_frm"], "modulation": more["params"]["ia_frm"]["modulation"]}}}
+    out, expected = jax.jit(model.apply)(more, *pair()), apply(parameters, *pair())
+    for name in expected:
+        np.testing.assert_allclose(out[name], expected[name], atol=1e-6, err_msg=name)
+
+
+def test_global_modulation_is_film_by_means_over_the_whole_image():
+    """Scale and shift of each channel, by hand; far pixels change both, those of another image neither."""
+    rng = np.random.default_rng(5)
+    x, image = (jnp.asarray(rng.normal(size=(2, 6, 5, c)), jnp.float32) for c in (4, 3))
+    module = GlobalModulation()
+    variables = module.init(jax.random.key(0), x, image)
+    np.testing.assert_array_equal(module.apply(variables, x, image), x)
+    p = variables["params"]
+    p["change"]["kernel"] = jax.random.normal(jax.random.key(1), p["change"]["kernel"].shape)
+    out = module.apply(variables, x, image)
+    seen = np.concatenate([x, image], axis=-1) @ p["describe"]["kernel"]
+    hidden = np.maximum(np.maximum(seen, 0).mean(axis=(1, 2)) @ p["hidden"]["kernel"], 0)
+    scale, shift = np.split((hidden @ p["change"]["kernel"])[:, None, None], 2, axis=-1)
+    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-5)
+    other = module.apply(variables, x, image.at[0, 0, 0].add(3.0))
+    assert np.abs(other[0, -1, -1] - out[0, -1, -1]).max() > 1e-4
+    np.testing.assert_array_equal(other[1], out[1])
+
+
+@pytest.mark.slow
+def test_global_modulation_trains_every_weight():
+    assert_alive(*modulated())
 
 
 @pytest.mark.parametrize(("size", "middle"), [(1, 0), (2, 0), (5, 2), (8, 3)])

@@ -94,6 +94,27 @@ def test_images_start_anew_where_the_config_reconstructs_softly(small, tmp_path)
         train_and_evaluate(config, tmp_path / "other")
 
 
+@pytest.mark.slow
+def test_modulation_is_added_where_the_config_has_it(small, tmp_path):
+    """It starts as the identity; weights that have it keep theirs, and a config without it refuses them."""
+    write_weights(small, tmp_path / "w.safetensors")
+    config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
+    config.model.global_modulation = True
+    state = train_and_evaluate(config, tmp_path / "run")
+    found = dict(state.params["params"]["ia_frm"])
+    modulation = found.pop("modulation")
+    assert_same({**state.params["params"], "ia_frm": found}, small.params["params"])
+    assert not np.any(np.abs(modulation["change"]["kernel"]) > 1e-20) and np.any(modulation["hidden"]["kernel"])
+    modulation = jax.tree.map(lambda x: x + 0.5, modulation)
+    params = {**state.params["params"], "ia_frm": {**found, "modulation": modulation}}
+    write_weights(Weights({**small.model, "global_modulation": True}, {"params": params}), tmp_path / "m.safetensors")
+    config.init_from = str(tmp_path / "m.safetensors")
+    assert_same(train_and_evaluate(config, tmp_path / "kept").params["params"]["ia_frm"]["modulation"], modulation)
+    config.model.global_modulation = False
+    with pytest.raises(UserError, match=r"model\.global_modulation was True, is False"):
+        train_and_evaluate(config, tmp_path / "other")
+
+
 def test_a_folder_of_weights_is_no_run_to_resume(small, tmp_path):
     write_weights(small, tmp_path / "folder")
     with pytest.raises(UserError, match=r"--config\.init_from"):

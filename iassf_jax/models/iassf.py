@@ -39,7 +39,8 @@ class IASSF(nn.Module):
 
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
-    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`.
+    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`. `global_modulation` (ours) scales the
+    restored features by what the whole image holds, see `GlobalModulation`.
     """
 
     channels: int = 24
@@ -52,6 +53,7 @@ class IASSF(nn.Module):
     heads_per_channels: int = 24
     norm: str = "with_bias"
     reconstruction: str = "direct"
+    global_modulation: bool = False
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -129,7 +131,7 @@ class IASSF(nn.Module):
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
         hazy = jnp.split(images, 2)[0].astype(jnp.float32)
-        restore = IAFRM(self.restoration_blocks, soft, **shared, name="ia_frm")
+        restore = IAFRM(self.restoration_blocks, soft, self.global_modulation, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density)
 
         prompt = None

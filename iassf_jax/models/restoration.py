@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, steady_border
 from iassf_jax.models.prompts import num_heads
 from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 
 class TF(nn.Module):
@@ -46,15 +47,40 @@ class TF(nn.Module):
         return x
 
 
+class GlobalModulation(nn.Module):
+    """Scales and shifts each channel by what the whole image holds (ours; FiLM, Perez et al., AAAI 2018).
+
+    How dense the haze is as a whole, and which light it has, follows from the distribution of all pixels. Of that the
+    blocks see correlations of normalised channels alone. Here: the means of learned functions of a pixel's features and
+    colours, and a perceptron. It starts as the identity.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, image: jax.Array) -> jax.Array:
+        """Features float[B, H, W, C], with an image float32[B, H, W, 3] to look at, to features of the same shape."""
+        channels = x.shape[-1]
+        describe = Conv1x1(2 * channels, dtype=self.dtype, name="describe")
+        seen = jnp.concatenate([x, image.astype(x.dtype)], axis=-1)
+        mean = of_whole_image(self, "description", lambda: pixel_mean(nn.relu(describe(seen))))
+        hidden = nn.relu(nn.Dense(2 * channels, name="hidden")(mean))
+        change = nn.Dense(2 * channels, kernel_init=nn.initializers.zeros, name="change")(hidden)
+        scale, shift = jnp.split(change.astype(x.dtype), 2, axis=-1)
+        return x + x * scale + shift
+
+
 class IAFRM(nn.Module):
     """F^_vi = TF(F^_ir * H + F_vi * (1 - H) + F_vi) (Eq. 5), and a 3x3 convolution to the dehazed image.
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
     soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
+    `modulated`: `GlobalModulation` of the restored features.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
     soft: bool = False
+    modulated: bool = False
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
@@ -66,7 +92,7 @@ class IAFRM(nn.Module):
         """Restores the visible features.
 
         Args:
-            hazy: float32[B, H, W, 3] in [-1, 1], the image; read by `soft` alone.
+            hazy: float32[B, H, W, 3] in [-1, 1], the image; read by `soft` and `modulated` alone.
             visible: float[B, H, W, C], F_vi.
             candidate: float[B, H, W, C], the embedded infrared features F^_ir; None (ablation): F_vi alone.
             density: float32[B, H, W] in [0, 1]; None (ablation): one half everywhere, no selection.
@@ -79,6 +105,8 @@ class IAFRM(nn.Module):
             share = 0.5 if density is None else density[..., None].astype(visible.dtype)
             x = candidate * share + visible * (1 - share) + visible
         features = TF(self.blocks, self.heads_per_channels, self.norm, self.dtype, name="tf")(x)
+        if self.modulated:
+            features = GlobalModulation(self.dtype, name="modulation")(features, hazy)
         if not self.soft:
             return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
         to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")

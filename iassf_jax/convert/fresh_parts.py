@@ -1,0 +1,49 @@
+"""Weights of the paper's network with parts that start anew: where a training's config has more than they hold."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iassf_jax.convert.formats import Weights
+from iassf_jax.errors import UserError
+from iassf_jax.models.restoration import GlobalModulation
+from iassf_jax.runtime import run_once
+
+
+def with_soft_reconstruction(weights: Weights) -> Weights:
+    """Replaces the convolutions to the images of a network with `model.reconstruction` "direct" by zeros.
+
+    The result is the start of a training: until then it gives back the hazy image, twice.
+
+    Raises:
+        UserError: another network than the paper's.
+    """
+    if "reconstruction" not in weights.model:
+        raise UserError(f"the network {weights.model['name']} has no soft reconstruction: leave that setting alone")
+    params = dict(weights.params["params"])
+    for module, outputs in (("ia_frm", 4), ("mspe_fm", 3)):
+        kernel = params[module]["to_image"]["kernel"]
+        fresh = {"kernel": np.zeros((*kernel.shape[:-1], outputs), kernel.dtype), "bias": np.zeros(outputs, np.float32)}
+        params[module] = {**params[module], "to_image": fresh}
+    return _changed(weights, params, reconstruction="soft")
+
+
+def with_global_modulation(weights: Weights, seed: int = 0) -> Weights:
+    """Adds a fresh `GlobalModulation` to a network without one: the images stay the same until it is trained.
+
+    Args:
+        weights: of the paper's network.
+        seed: of the new parameters.
+    """
+    params = dict(weights.params["params"])
+    maps = [jnp.zeros((1, 8, 8, c)) for c in (weights.model["channels"], 3)]
+    fresh = run_once(GlobalModulation().init, jax.random.key(seed), *maps)["params"]
+    params["ia_frm"] = {**params["ia_frm"], "modulation": jax.tree.map(np.asarray, fresh)}
+    return _changed(weights, params, global_modulation=True)
+
+
+def _changed(weights: Weights, params: dict, **settings: object) -> Weights:
+    model = {**weights.model, **settings}
+    return dataclasses.replace(weights, model=model, params={**weights.params, "params": params})
