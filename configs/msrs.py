@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
     model.norm = "with_bias"  # Restormer's default
     model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
-    model.global_modulation = False  # ours: scales restored features by what the whole image holds
+    model.global_modulation = False  # ours: the dehazed image follows from the whole hazy one
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII
@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     optim.epsilon = 1e-8  # release: PyTorch's default
     optim.weight_decay = 1e-2  # release: PyTorch's default
     optim.clip_norm = 0.0  # ours: 0 is off
+    optim.trainable = ()  # ours: names of modules, e.g. ("modulation", "to_image"): only they are trained; (): all
     optim.accumulate_steps = 1  # ours: batches an update
 
     config.train = train = ConfigDict()

@@ -69,6 +69,9 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append(f"loss.target: use one of {', '.join(TARGETS)}")
     if not 0 <= config["loss"].get("chroma", 0.0) < math.inf:
         problems.append(f"loss.chroma is {config['loss']['chroma']}: use 0 or more")
+    names = config["optim"].get("trainable", ())
+    if not all(isinstance(name, str) for name in names):
+        problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('modulation',), or () for all")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")

@@ -80,6 +80,7 @@ class Run:
             target=config.loss.get("target", "channel"),
             chroma=config.loss.get("chroma", 0.0),
             ema_decay=config.train.ema_decay,
+            trainable=tuple(config.optim.get("trainable", ())),
         )
         self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)
         self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)

@@ -1,6 +1,7 @@
 """The pure part of training: optimizer, state and one step."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from iassf_jax.errors import UserError
 from iassf_jax.losses import total_loss
 from iassf_jax.models.plain import portable_operations
 from iassf_jax.parameters import smallest_pair
@@ -46,10 +48,27 @@ def learning_rate_schedule(optim: Mapping[str, Any], num_updates: int, epoch: in
     return schedule
 
 
+def trained(params: Any, names: Sequence[str]) -> Any:
+    """Which parameters are trained: a tree of bools; all of them where no name is given.
+
+    Args:
+        params: a network's.
+        names: of modules or parameters; what lies in one of them is trained, the rest stays as it is.
+
+    Raises:
+        UserError: a name that the network does not have.
+    """
+    paths = [{key.key for key in path} for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if unknown := set(names) - set().union(*paths):
+        missing, modules = (", ".join(sorted(x)) for x in (unknown, params["params"]))
+        raise UserError(f"optim.trainable: the network has no {missing}: use names of modules, as {modules}")
+    return jax.tree.unflatten(jax.tree.structure(params), [not names or bool(path & set(names)) for path in paths])
+
+
 def make_optimizer(
     optim: Mapping[str, Any], num_steps: int, steps_per_epoch: int = 1
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW with a cosine schedule; clipping and accumulation where the config asks for them.
+    """AdamW with a cosine schedule; clipping, frozen parameters and accumulation where the config asks for them.
 
     Returns:
         The optimizer and its learning rate by step (not by update).
@@ -61,6 +80,8 @@ def make_optimizer(
     )
     if optim["clip_norm"]:
         optimizer = optax.chain(optax.clip_by_global_norm(optim["clip_norm"]), optimizer)
+    if names := tuple(optim.get("trainable", ())):
+        optimizer = optax.masked(optimizer, functools.partial(trained, names=names))
     if every > 1:
         optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
     return optimizer, lambda step: schedule(step // every)
@@ -99,6 +120,7 @@ def train_step(
     target: str = "channel",
     chroma: float = 0.0,
     ema_decay: float,
+    trainable: tuple[str, ...] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent on the loss of Eq. 6.
 
@@ -110,12 +132,14 @@ def train_step(
         target: of the fused image's intensity, one of `losses.TARGETS`.
         chroma: weight of the fused image's colours.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
+        trainable: names of the modules that the optimizer trains, see `trained`; nothing is computed for the others.
 
     Returns:
         The new state and the metrics `loss`, its terms, `gradient_norm`, `learning_rate`.
     """
 
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        params = jax.tree.map(lambda x, own: x if own else jax.lax.stop_gradient(x), params, trained(params, trainable))
         out = model.apply(params, batch["hazy"], batch["infrared"])
         return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha, target, chroma)
 
@@ -126,7 +150,7 @@ def train_step(
     if ema_decay:
         n = state.step.astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
-        ema = jax.tree.map(lambda average, new: decay * average + (1 - decay) * new, ema, params)
+        ema = jax.tree.map(lambda average, new: average + (1 - decay) * (new - average), ema, params)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
     return TrainState(state.step + 1, params, opt_state, ema), metrics
@@ -135,5 +159,5 @@ def train_step(
 jit_train_step = jit_for_device(
     train_step,
     donate_argnums=0,
-    static_argnames=("model", "optimizer", "schedule", "alpha", "target", "chroma", "ema_decay"),
+    static_argnames=("model", "optimizer", "schedule", "alpha", "target", "chroma", "ema_decay", "trainable"),
 )

@@ -51,6 +51,7 @@ def test_the_papers_setting():
         ("data", {"whole_size": ((120, 160), 60)}, "data.whole_size is ..120, 160., 60.: use .height, width."),
         ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),
         ("data", {"num_workers": -1}, "data.num_workers"),
+        ("optim", {"trainable": (3,)}, "optim.trainable is .3,.: use names"),
         ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),
         ("data", {"degrade": {"jpeg_quality": (90, 40)}}, "degrade.jpeg_quality is .* between 1 and 100"),
     ],

@@ -207,6 +207,16 @@ def test_fresh_global_modulation_changes_nothing(network):
         np.testing.assert_allclose(out[name], expected[name], atol=1e-6, err_msg=name)
 
 
+def test_global_modulation_is_of_the_dehazed_image_alone():
+    model, parameters = modulated()
+    out = jax.jit(model.apply)(parameters, *pair())
+    change = parameters["params"]["ia_frm"]["modulation"]["change"]
+    change["kernel"] = 0 * change["kernel"]
+    plain = jax.jit(model.apply)(parameters, *pair())
+    for name in plain:
+        assert (np.abs(out[name] - plain[name]).max() > 1e-3) == (name == "dehazed"), name
+
+
 def test_global_modulation_is_film_by_means_over_the_whole_image():
     """Scale and shift of each channel, by hand; far pixels change both, those of another image neither."""
     rng = np.random.default_rng(5)

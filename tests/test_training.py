@@ -1,5 +1,6 @@
 """The optimizer, the train step, and runs through the real loop."""
 
+import functools
 import json
 
 import jax
@@ -104,14 +105,51 @@ def test_number_of_steps(steps, epochs, expected):
     assert num_steps(train, 1083) == expected
 
 
+def random_batch():
+    rng = np.random.default_rng(0)
+    channels = {"hazy": 3, "infrared": 1, "clear": 3}
+    return {n: jnp.asarray(rng.uniform(-1, 1, (2, 16, 16, c)), jnp.float32) for n, c in channels.items()}
+
+
+def step_of(names, **optim):
+    """A model, its first state, and a train step of these modules alone."""
+    model = build_model(tiny.get_config().model)
+    optimizer, schedule = training.make_optimizer({**OPTIM, **optim, "trainable": names}, 100)
+    state = training.init_state(model, optimizer, 0, keep_ema=True)
+    settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.9}
+    return state, functools.partial(training.train_step, **settings, trainable=names)
+
+
+@pytest.mark.slow
+def test_what_is_not_trainable_stays_and_costs_no_gradient():
+    """Not even decayed; in a step of the last layers alone most of the products are those of the forward pass."""
+    names = ("to_image", "pgm_vi")
+    state, step = step_of(names, learning_rate=1e-2, weight_decay=0.5)
+    after = jax.jit(step)(state, random_batch())[0]
+    for part in ("params", "ema"):
+        before, now = (dict(jax.tree_util.tree_leaves_with_path(getattr(x, part))) for x in (state, after))
+        for path, x in before.items():
+            moved = np.any(x != now[path])
+            assert moved == any(key.key in names for key in path), jax.tree_util.keystr(path)
+    flops = [
+        jax.jit(f).lower(s, random_batch()).cost_analysis()["flops"] for s, f in (step_of(("to_image",)), step_of(()))
+    ]
+    assert flops[0] < 0.6 * flops[1]
+
+
+def test_a_module_that_is_not_there_cannot_be_trained():
+    model = build_model(tiny.get_config().model)
+    optimizer, _ = training.make_optimizer({**OPTIM, "trainable": ("encoder", "decoder")}, 100)
+    with pytest.raises(UserError, match=r"the network has no decoder: use names of modules, as encoder, ia_frm"):
+        training.init_state(model, optimizer, 0, keep_ema=False)
+
+
 @pytest.mark.slow
 def test_steps_compile_once_lower_the_loss_and_average():
     model = build_model(tiny.get_config().model)
     optimizer, schedule = training.make_optimizer({**OPTIM, "learning_rate": 5e-3}, 100)
     state = training.init_state(model, optimizer, 0, keep_ema=True)
-    rng = np.random.default_rng(0)
-    batch = {n: jnp.asarray(rng.uniform(-1, 1, (2, 16, 16, c)), jnp.float32)
-             for n, c in (("hazy", 3), ("infrared", 1), ("clear", 3))}  # fmt: skip
+    batch = random_batch()
     settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.999}
     before = training.jit_train_step.jitted()._cache_size()
     losses, average = [], jax.tree.map(np.asarray, state.params)

@@ -39,8 +39,8 @@ class IASSF(nn.Module):
 
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
-    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`. `global_modulation` (ours) scales the
-    restored features by what the whole image holds, see `GlobalModulation`.
+    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`. With `global_modulation`
+    (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`.
     """
 
     channels: int = 24

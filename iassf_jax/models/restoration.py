@@ -75,7 +75,7 @@ class IAFRM(nn.Module):
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
     soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
-    `modulated`: `GlobalModulation` of the restored features.
+    `modulated`: the convolution sees the features after `GlobalModulation`; the fusion does not.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
@@ -105,11 +105,10 @@ class IAFRM(nn.Module):
             share = 0.5 if density is None else density[..., None].astype(visible.dtype)
             x = candidate * share + visible * (1 - share) + visible
         features = TF(self.blocks, self.heads_per_channels, self.norm, self.dtype, name="tf")(x)
-        if self.modulated:
-            features = GlobalModulation(self.dtype, name="modulation")(features, hazy)
+        of_image = GlobalModulation(self.dtype, name="modulation")(features, hazy) if self.modulated else features
         if not self.soft:
-            return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(features)
+            return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(of_image)
         to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
         # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-        gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
+        gain, offset = jnp.split(steady_border(to_image(of_image).astype(jnp.float32)), (1,), axis=-1)
         return features, hazy + gain * hazy - offset
