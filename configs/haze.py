@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     with config.unlocked():
         config.data.root = "data/msrs,data/roadscene"
         config.model.prompt_size = 8  # ours: crops teach a pool no places, so a large one is noise (docs/weights.md)
-        config.model.global_modulation = True  # ours: how dense the haze is as a whole is what was misjudged most
         config.model.reconstruction = "soft"  # ours: haze is a gain and an offset; textures and colours come along
         config.data.crop = 128  # ours: CPU
         config.data.min_scale = 0.25  # ours: haze that follows depth is seen in whole scenes, not in small pieces

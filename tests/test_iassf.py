@@ -220,19 +220,23 @@ def test_global_modulation_is_of_the_dehazed_image_alone():
 def test_global_modulation_is_film_by_means_over_the_whole_image():
     """Scale and shift of each channel, by hand; far pixels change both, those of another image neither."""
     rng = np.random.default_rng(5)
-    x, image = (jnp.asarray(rng.normal(size=(2, 6, 5, c)), jnp.float32) for c in (4, 3))
+    x = jnp.asarray(rng.normal(size=(2, 6, 5, 4)), jnp.float32)
+    images = [jnp.asarray(rng.uniform(-1, 1, (2, 6, 5, 3)), jnp.float32) for _ in range(2)]
     module = GlobalModulation()
-    variables = module.init(jax.random.key(0), x, image)
-    np.testing.assert_array_equal(module.apply(variables, x, image), x)
+    variables = module.init(jax.random.key(0), x, *images)
+    np.testing.assert_array_equal(module.apply(variables, x, *images), x)
     p = variables["params"]
     p["change"]["kernel"] = jax.random.normal(jax.random.key(1), p["change"]["kernel"].shape)
-    out = module.apply(variables, x, image)
-    seen = np.concatenate([x, image], axis=-1) @ p["describe"]["kernel"]
-    hidden = np.maximum(np.maximum(seen, 0).mean(axis=(1, 2)) @ p["hidden"]["kernel"], 0)
+    out = module.apply(variables, x, *images)
+    colours = np.float64(np.concatenate(images, axis=-1)).reshape(2, 30, 6)
+    extremes = [np.log(np.exp(b * colours).mean(axis=1)) / b for b in (-40, -10, -3, 3, 10, 40)]
+    assert np.abs(extremes[0] - colours.min(axis=1)).max() < np.log(30) / 40
+    description = np.concatenate([colours.mean(axis=1), colours.std(axis=1), *extremes], axis=-1)
+    hidden = np.maximum(description @ p["hidden"]["kernel"], 0)
     scale, shift = np.split((hidden @ p["change"]["kernel"])[:, None, None], 2, axis=-1)
-    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-5)
-    other = module.apply(variables, x, image.at[0, 0, 0].add(3.0))
-    assert np.abs(other[0, -1, -1] - out[0, -1, -1]).max() > 1e-4
+    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-4)
+    other = module.apply(variables, x, images[0].at[0, 0, 0].set(-1.0), images[1])
+    assert np.abs(other[0, -1, -1] - out[0, -1, -1]).max() > 1e-3
     np.testing.assert_array_equal(other[1], out[1])
 
 

@@ -38,7 +38,7 @@ def with_global_modulation(weights: Weights, seed: int = 0) -> Weights:
         seed: of the new parameters.
     """
     params = dict(weights.params["params"])
-    maps = [jnp.zeros((1, 8, 8, c)) for c in (weights.model["channels"], 3)]
+    maps = [jnp.zeros((1, 8, 8, c)) for c in (weights.model["channels"], 3, 3)]
     fresh = run_once(GlobalModulation().init, jax.random.key(seed), *maps)["params"]
     params["ia_frm"] = {**params["ia_frm"], "modulation": jax.tree.map(np.asarray, fresh)}
     return _changed(weights, params, global_modulation=True)

@@ -9,6 +9,8 @@ from iassf_jax.models.prompts import num_heads
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
+SHARPNESS = (-40.0, -10.0, -3.0, 3.0, 10.0, 40.0)  # of the soft minima and maxima of colours in [-1, 1]
+
 
 class TF(nn.Module):
     """U-shaped stack of Restormer blocks: float[B, H, W, C] -> float[B, H, W, C].
@@ -50,24 +52,38 @@ class TF(nn.Module):
 class GlobalModulation(nn.Module):
     """Scales and shifts each channel by what the whole image holds (ours; FiLM, Perez et al., AAAI 2018).
 
-    How dense the haze is as a whole, and which light it has, follows from the distribution of all pixels. Of that the
-    blocks see correlations of normalised channels alone. Here: the means of learned functions of a pixel's features and
-    colours, and a perceptron. It starts as the identity.
+    How dense the haze is as a whole, and which light it has, shows in the extremes of the colours, before and after
+    dehazing, as in the dark channel prior; the blocks see correlations of normalised channels alone. Here a perceptron
+    sees means, deviations and soft extremes, log(mean(exp(b x))) / b. It starts as the identity.
     """
 
+    hidden: int = 32
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, image: jax.Array) -> jax.Array:
-        """Features float[B, H, W, C], with an image float32[B, H, W, 3] to look at, to features of the same shape."""
-        channels = x.shape[-1]
-        describe = Conv1x1(2 * channels, dtype=self.dtype, name="describe")
-        seen = jnp.concatenate([x, image.astype(x.dtype)], axis=-1)
-        mean = of_whole_image(self, "description", lambda: pixel_mean(nn.relu(describe(seen))))
-        hidden = nn.relu(nn.Dense(2 * channels, name="hidden")(mean))
-        change = nn.Dense(2 * channels, kernel_init=nn.initializers.zeros, name="change")(hidden)
+    def __call__(self, x: jax.Array, hazy: jax.Array, dehazed: jax.Array) -> jax.Array:
+        """Modulates features.
+
+        Args:
+            x: float[B, H, W, C], features.
+            hazy, dehazed: float32[B, H, W, 3] in about [-1, 1], the image, and what the features make of it.
+
+        Returns:
+            The scaled and shifted features, float[B, H, W, C].
+        """
+        colours = jnp.clip(jnp.concatenate([hazy, dehazed], axis=-1).astype(jnp.float32), -2.0, 2.0)
+        sums = of_whole_image(self, "description", lambda: pixel_mean(self._summands(colours)))
+        mean, square, *exponentials = jnp.split(sums, 2 + len(SHARPNESS), axis=-1)
+        deviation = jnp.sqrt(jnp.maximum(square - mean**2, 1e-8))
+        extremes = [jnp.log(e) / b for e, b in zip(exponentials, SHARPNESS, strict=True)]
+        description = jnp.concatenate([mean, deviation, *extremes], axis=-1)
+        hidden = nn.relu(nn.Dense(self.hidden, name="hidden")(description))
+        change = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, name="change")(hidden)
         scale, shift = jnp.split(change.astype(x.dtype), 2, axis=-1)
         return x + x * scale + shift
+
+    def _summands(self, colours: jax.Array) -> jax.Array:
+        return jnp.concatenate([colours, colours**2, *(jnp.exp(b * colours) for b in SHARPNESS)], axis=-1)
 
 
 class IAFRM(nn.Module):
@@ -75,7 +91,7 @@ class IAFRM(nn.Module):
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
     soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
-    `modulated`: the convolution sees the features after `GlobalModulation`; the fusion does not.
+    `modulated`: the dehazed image is made again, from features after `GlobalModulation`; the fusion sees those before.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
@@ -105,10 +121,18 @@ class IAFRM(nn.Module):
             share = 0.5 if density is None else density[..., None].astype(visible.dtype)
             x = candidate * share + visible * (1 - share) + visible
         features = TF(self.blocks, self.heads_per_channels, self.norm, self.dtype, name="tf")(x)
-        of_image = GlobalModulation(self.dtype, name="modulation")(features, hazy) if self.modulated else features
-        if not self.soft:
-            return features, nn.Conv(3, (3, 3), dtype=self.dtype, name="to_image")(of_image)
-        to_image = nn.Conv(4, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-        gain, offset = jnp.split(steady_border(to_image(of_image).astype(jnp.float32)), (1,), axis=-1)
-        return features, hazy + gain * hazy - offset
+        outputs = 4 if self.soft else 3
+        init = nn.initializers.zeros if self.soft else nn.linear.default_kernel_init
+        to_image = nn.Conv(outputs, (3, 3), dtype=self.dtype, kernel_init=init, name="to_image")
+
+        def image(features: jax.Array) -> jax.Array:
+            if not self.soft:
+                return to_image(features)
+            # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
+            gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
+            return hazy + gain * hazy - offset
+
+        dehazed = image(features)
+        if self.modulated:
+            dehazed = image(GlobalModulation(dtype=self.dtype, name="modulation")(features, hazy, dehazed))
+        return features, dehazed
