@@ -232,7 +232,7 @@ def test_global_modulation_is_film_by_means_over_the_whole_image():
     extremes = [np.log(np.exp(b * colours).mean(axis=1)) / b for b in (-40, -10, -3, 3, 10, 40)]
     assert np.abs(extremes[0] - colours.min(axis=1)).max() < np.log(30) / 40
     description = np.concatenate([colours.mean(axis=1), colours.std(axis=1), *extremes], axis=-1)
-    hidden = np.maximum(description @ p["hidden"]["kernel"], 0)
+    hidden = np.tanh(description @ p["hidden"]["kernel"])
     scale, shift = np.split((hidden @ p["change"]["kernel"])[:, None, None], 2, axis=-1)
     np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-4)
     other = module.apply(variables, x, images[0].at[0, 0, 0].set(-1.0), images[1])

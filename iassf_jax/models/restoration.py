@@ -71,13 +71,15 @@ class GlobalModulation(nn.Module):
         Returns:
             The scaled and shifted features, float[B, H, W, C].
         """
-        colours = jnp.clip(jnp.concatenate([hazy, dehazed], axis=-1).astype(jnp.float32), -2.0, 2.0)
+        # Sums of exp(40 * 1.5) over as many pixels as there may be are still finite in float32.
+        colours = jnp.clip(jnp.concatenate([hazy, dehazed], axis=-1).astype(jnp.float32), -1.5, 1.5)
         sums = of_whole_image(self, "description", lambda: pixel_mean(self._summands(colours)))
         mean, square, *exponentials = jnp.split(sums, 2 + len(SHARPNESS), axis=-1)
         deviation = jnp.sqrt(jnp.maximum(square - mean**2, 1e-8))
         extremes = [jnp.log(e) / b for e, b in zip(exponentials, SHARPNESS, strict=True)]
         description = jnp.concatenate([mean, deviation, *extremes], axis=-1)
-        hidden = nn.relu(nn.Dense(self.hidden, name="hidden")(description))
+        # tanh: what no training image was like must not be scaled without bound
+        hidden = jnp.tanh(nn.Dense(self.hidden, name="hidden")(description))
         change = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, name="change")(hidden)
         scale, shift = jnp.split(change.astype(x.dtype), 2, axis=-1)
         return x + x * scale + shift
