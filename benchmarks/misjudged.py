@@ -12,7 +12,6 @@ import numpy as np
 
 from iassf_jax.data import images
 from iassf_jax.data.layouts import list_images
-from iassf_jax.errors import UserError
 from iassf_jax.metrics.psnr import psnr
 
 FITS = ("as it is", "offset", "gain", "gain and offset", "both, by the authors' wave")
@@ -20,21 +19,17 @@ FITS = ("as it is", "offset", "gain", "gain and offset", "both, by the authors' 
 
 def fitted(dehazed: np.ndarray, clear: np.ndarray) -> list[np.ndarray]:
     """A dehazed image uint8[H, W, 3] after each of `FITS` to the clear one, rounded to uint8."""
-    x, wanted = np.float64(dehazed), np.float64(clear)
+    x, wanted = (np.float64(images.to_float(image)) for image in (dehazed, clear))
     height, width = x.shape[:2]
     row, column = np.mgrid[:height, :width]
     wave = np.sin(2 * np.pi * (row + column) / (height + width))[..., None]
     one = np.ones_like(x)
-    fits = [dehazed, _rounded(x + (wanted - x).mean())]
+    fits = [x, x + (wanted - x).mean()]
     for basis in ([x], [x, one], [part * wave**k for part in (x, one) for k in range(3)]):
         matrix = np.stack([b.ravel() for b in basis], axis=1)
         weights = np.linalg.solve(matrix.T @ matrix, matrix.T @ wanted.ravel())
-        fits.append(_rounded((matrix @ weights).reshape(x.shape)))
-    return fits
-
-
-def _rounded(x: np.ndarray) -> np.ndarray:
-    return np.uint8(np.clip(np.round(x), 0, 255))
+        fits.append((matrix @ weights).reshape(x.shape))
+    return [images.to_uint8(2 * fit - 1) for fit in fits]
 
 
 def main() -> None:
@@ -46,7 +41,7 @@ def main() -> None:
     found = [{stem: paths[0] for stem, paths in list_images(Path(x)).items()} for x in (args.dehazed, args.clear)]
     stems = sorted(found[0].keys() & found[1].keys())
     if not stems:
-        raise UserError(f"{args.clear}: holds no image with a name of {args.dehazed}")
+        parser.error(f"{args.clear}: holds no image with a name of {args.dehazed}")
     pairs = [tuple(images.read_visible(folder[stem]) for folder in found) for stem in stems]
     scores = np.array([[psnr(x[None], clear[None])[0] for x in fitted(dehazed, clear)] for dehazed, clear in pairs])
     print(f"| fitted to {len(stems)} clear images | PSNR |\n|---|---|")

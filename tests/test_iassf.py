@@ -8,9 +8,9 @@ import pytest
 from iassf_jax import cost
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
-from iassf_jax.models.layers import steady_border
+from iassf_jax.models.layers import resize_bilinear, steady_border
+from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.prompts import PGM
-from iassf_jax.models.restoration import GlobalModulation
 from iassf_jax.parameters import abstract_parameters
 
 SMALL = {
@@ -217,24 +217,36 @@ def test_global_modulation_is_of_the_dehazed_image_alone():
         assert (np.abs(out[name] - plain[name]).max() > 1e-3) == (name == "dehazed"), name
 
 
-def test_global_modulation_is_film_by_means_over_the_whole_image():
-    """Scale and shift of each channel, by hand; far pixels change both, those of another image neither."""
+@pytest.mark.parametrize("stride", [1, 2])
+def test_global_modulation_is_film_by_regions_of_the_whole_image(stride):
+    """Scale and shift of each channel and place, by hand; far pixels change them, those of another image do not."""
     rng = np.random.default_rng(5)
-    x = jnp.asarray(rng.normal(size=(2, 6, 5, 4)), jnp.float32)
-    images = [jnp.asarray(rng.uniform(-1, 1, (2, 6, 5, 3)), jnp.float32) for _ in range(2)]
-    module = GlobalModulation()
+    x = jnp.asarray(rng.normal(size=(2, 8, 6, 4)), jnp.float32)
+    images = [jnp.asarray(rng.uniform(-1, 1, (2, 8, 6, 3)), jnp.float32) for _ in range(2)]
+    module = GlobalModulation(regions=3, region_size=5, stride=stride)
     variables = module.init(jax.random.key(0), x, *images)
     np.testing.assert_array_equal(module.apply(variables, x, *images), x)
     p = variables["params"]
     p["change"]["kernel"] = jax.random.normal(jax.random.key(1), p["change"]["kernel"].shape)
     out = module.apply(variables, x, *images)
-    colours = np.float64(np.concatenate(images, axis=-1)).reshape(2, 30, 6)
-    extremes = [np.log(np.exp(b * colours).mean(axis=1)) / b for b in (-40, -10, -3, 3, 10, 40)]
-    assert np.abs(extremes[0] - colours.min(axis=1)).max() < np.log(30) / 40
-    description = np.concatenate([colours.mean(axis=1), colours.std(axis=1), *extremes], axis=-1)
+
+    shares = np.exp(np.float64(p["regions"]))
+    shares = np.float32(shares / shares.sum(axis=-1, keepdims=True))
+    colours = np.float64(np.concatenate(images, axis=-1))[:, ::stride, ::stride]
+    of_pixels = np.float64(resize_bilinear(shares[None], colours.shape[1:3])[0])
+
+    def mean(values):
+        return np.einsum("bhwc,hwk->bkc", values, of_pixels) / of_pixels.sum(axis=(0, 1))[:, None]
+
+    extremes = [np.log(mean(np.exp(b * colours))) / b for b in (-40, -10, -3, 3, 10, 40)]
+    deviation = np.sqrt(mean(colours**2) - mean(colours) ** 2)
+    description = np.concatenate([mean(colours), deviation, *extremes], axis=-1).reshape(2, -1)
     hidden = np.tanh(description @ p["hidden"]["kernel"])
-    scale, shift = np.split((hidden @ p["change"]["kernel"])[:, None, None], 2, axis=-1)
-    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-4)
+    change = (hidden @ p["change"]["kernel"]).reshape(2, 3, 8)
+    places = resize_bilinear(np.float32(np.einsum("hwk,bkc->bhwc", shares, change)), (8, 6))
+    scale, shift = np.split(np.asarray(places), 2, axis=-1)
+    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-3)
+    assert np.ptp(scale, axis=(1, 2)).max() > 1e-2
     other = module.apply(variables, x, images[0].at[0, 0, 0].set(-1.0), images[1])
     assert np.abs(other[0, -1, -1] - out[0, -1, -1]).max() > 1e-3
     np.testing.assert_array_equal(other[1], out[1])

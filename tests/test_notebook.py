@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from iassf_jax import shipped
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 MAX_BYTES = 500_000
@@ -64,6 +66,11 @@ def test_the_committed_notebook_is_small_and_names_no_machine(committed):
         assert not ABSOLUTE.search(text), text
     assert committed["metadata"]["kernelspec"]["name"] == "python3"
     assert all(not cell["metadata"] for cell in committed["cells"]), "times, or an editor's own notes"
+
+
+def test_the_committed_notebook_shows_the_card_as_it_is(committed):
+    shown = json.dumps(shipped.card("iassf-msrs"), indent=2)
+    assert any(shown in text for text in texts(committed)), "run examples/quickstart.ipynb again and commit it"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 
 from iassf_jax.convert.formats import Weights
 from iassf_jax.errors import UserError
-from iassf_jax.models.restoration import GlobalModulation
+from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.runtime import run_once
 
 

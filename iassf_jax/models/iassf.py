@@ -132,7 +132,7 @@ class IASSF(nn.Module):
         soft = self.reconstruction == "soft"
         hazy = jnp.split(images, 2)[0].astype(jnp.float32)
         restore = IAFRM(self.restoration_blocks, soft, self.global_modulation, **shared, name="ia_frm")
-        out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density)
+        out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
 
         prompt = None
         if not self.without_p_vi:

@@ -5,11 +5,10 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, steady_border
+from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.prompts import num_heads
 from iassf_jax.models.restormer import RestormerBlock
-from iassf_jax.models.whole_image import of_whole_image, pixel_mean
-
-SHARPNESS = (-40.0, -10.0, -3.0, 3.0, 10.0, 40.0)  # of the soft minima and maxima of colours in [-1, 1]
+from iassf_jax.models.whole_image import Region
 
 
 class TF(nn.Module):
@@ -49,45 +48,6 @@ class TF(nn.Module):
         return x
 
 
-class GlobalModulation(nn.Module):
-    """Scales and shifts each channel by what the whole image holds (ours; FiLM, Perez et al., AAAI 2018).
-
-    How dense the haze is as a whole, and which light it has, shows in the extremes of the colours, before and after
-    dehazing, as in the dark channel prior; the blocks see correlations of normalised channels alone. Here a perceptron
-    sees means, deviations and soft extremes, log(mean(exp(b x))) / b. It starts as the identity.
-    """
-
-    hidden: int = 32
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, hazy: jax.Array, dehazed: jax.Array) -> jax.Array:
-        """Modulates features.
-
-        Args:
-            x: float[B, H, W, C], features.
-            hazy, dehazed: float32[B, H, W, 3] in about [-1, 1], the image, and what the features make of it.
-
-        Returns:
-            The scaled and shifted features, float[B, H, W, C].
-        """
-        # Sums of exp(40 * 1.5) over as many pixels as there may be are still finite in float32.
-        colours = jnp.clip(jnp.concatenate([hazy, dehazed], axis=-1).astype(jnp.float32), -1.5, 1.5)
-        sums = of_whole_image(self, "description", lambda: pixel_mean(self._summands(colours)))
-        mean, square, *exponentials = jnp.split(sums, 2 + len(SHARPNESS), axis=-1)
-        deviation = jnp.sqrt(jnp.maximum(square - mean**2, 1e-8))
-        extremes = [jnp.log(e) / b for e, b in zip(exponentials, SHARPNESS, strict=True)]
-        description = jnp.concatenate([mean, deviation, *extremes], axis=-1)
-        # tanh: what no training image was like must not be scaled without bound
-        hidden = jnp.tanh(nn.Dense(self.hidden, name="hidden")(description))
-        change = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, name="change")(hidden)
-        scale, shift = jnp.split(change.astype(x.dtype), 2, axis=-1)
-        return x + x * scale + shift
-
-    def _summands(self, colours: jax.Array) -> jax.Array:
-        return jnp.concatenate([colours, colours**2, *(jnp.exp(b * colours) for b in SHARPNESS)], axis=-1)
-
-
 class IAFRM(nn.Module):
     """F^_vi = TF(F^_ir * H + F_vi * (1 - H) + F_vi) (Eq. 5), and a 3x3 convolution to the dehazed image.
 
@@ -105,7 +65,12 @@ class IAFRM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hazy: jax.Array, visible: jax.Array, candidate: jax.Array | None, density: jax.Array | None
+        self,
+        hazy: jax.Array,
+        visible: jax.Array,
+        candidate: jax.Array | None,
+        density: jax.Array | None,
+        region: Region | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Restores the visible features.
 
@@ -114,6 +79,7 @@ class IAFRM(nn.Module):
             visible: float[B, H, W, C], F_vi.
             candidate: float[B, H, W, C], the embedded infrared features F^_ir; None (ablation): F_vi alone.
             density: float32[B, H, W] in [0, 1]; None (ablation): one half everywhere, no selection.
+            region: where the images lie in larger ones; None: they are the whole. Read by `modulated` alone.
 
         Returns:
             The restored features, float[B, H, W, C], and the dehazed image, float[B, H, W, 3] in about [-1, 1].
@@ -136,5 +102,6 @@ class IAFRM(nn.Module):
 
         dehazed = image(features)
         if self.modulated:
-            dehazed = image(GlobalModulation(dtype=self.dtype, name="modulation")(features, hazy, dehazed))
+            modulate = GlobalModulation(stride=2 ** (len(self.blocks) // 2), name="modulation")
+            dehazed = image(modulate(features, hazy, dehazed, region))
         return features, dehazed
