@@ -4,8 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.prompts import resize_pool
-from iassf_jax.models.whole_image import Region, of_whole_image, weighted_means
+from iassf_jax.models.whole_image import Region, of_whole_image, resize_into, weighted_means
 
 SHARPNESS = (-40.0, -10.0, -3.0, 3.0, 10.0, 40.0)  # of the soft minima and maxima of colours in [-1, 1]
 
@@ -40,25 +39,26 @@ class GlobalModulation(nn.Module):
             The scaled and shifted features, float[B, H, W, C].
         """
         shape = (self.region_size, self.region_size, self.regions)
-        shares = jax.nn.softmax(self.param("regions", nn.initializers.normal(1.0), shape))[None]
+        shares = jax.nn.softmax(self.param("regions", nn.initializers.normal(1.0), shape))
         # Sums of exp(40 * 1.5) over as many pixels as there may be are still finite in float32.
-        colours = jnp.clip(jnp.concatenate([hazy, dehazed], axis=-1).astype(jnp.float32), -1.5, 1.5)
-        colours = colours[:, :: self.stride, :: self.stride]
+        some = [image[:, :: self.stride, :: self.stride] for image in (hazy, dehazed)]
+        colours = jnp.clip(jnp.concatenate(some, axis=-1).astype(jnp.float32), -1.5, 1.5)
         means = of_whole_image(self, "description", lambda: self._means(colours, shares, region))
         # tanh: what no training image was like must not be scaled without bound
         hidden = jnp.tanh(nn.Dense(self.hidden, name="hidden")(_description(means)))
         outputs = 2 * x.shape[-1] * self.regions
         change = nn.Dense(outputs, kernel_init=nn.initializers.zeros, name="change")(hidden)
         change = change.reshape(-1, self.regions, 2 * x.shape[-1])
-        low = jnp.einsum("hwk,bkc->bhwc", shares[0], change).astype(x.dtype)
-        scale, shift = jnp.split(resize_pool(low, x.shape[1:3], region), 2, axis=-1)
+        low = jnp.einsum("hwk,bkc->bhwc", shares, change).astype(x.dtype)
+        scale, shift = jnp.split(resize_into(low, x.shape[1:3], region), 2, axis=-1)
         return x + x * scale + shift
 
     def _means(self, colours: jax.Array, shares: jax.Array, region: Region | None) -> jax.Array:
         """Over the pixels, times their shares of each region: what the description is of, and one. [B, regions, n]."""
-        shares = resize_pool(shares, colours.shape[1:3], None if region is None else region.every(self.stride))
+        place = None if region is None else region.every(self.stride)
+        shares = resize_into(shares[None], colours.shape[1:3], place)[0]
         terms = [colours, colours**2, *(jnp.exp(b * colours) for b in SHARPNESS), jnp.ones_like(colours[..., :1])]
-        return weighted_means(jnp.concatenate(terms, axis=-1), shares[0])
+        return weighted_means(jnp.concatenate(terms, axis=-1), shares)
 
 
 def _description(means: jax.Array) -> jax.Array:

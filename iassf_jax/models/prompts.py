@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, resize_bilinear
+from iassf_jax.models.layers import Conv1x1
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import Region, of_whole_image, pixel_mean, resize_into
 
@@ -42,7 +42,7 @@ class PGM(nn.Module):
         pool = self.param("pool", nn.initializers.uniform(1.0), pool_shape)
         prompt = jnp.einsum("bn,nhwc->bhwc", weights, pool).astype(self.dtype)
         prompt = Conv1x1(self.channels, dtype=self.dtype, name="conv1x1")(prompt)
-        prompt = resize_pool(prompt, size, region)
+        prompt = resize_into(prompt, size, region)
         prompt = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv3x3")(prompt)
         return prompt, weights
 
@@ -65,11 +65,6 @@ class PEB(nn.Module):
         x = RestormerBlock(heads, norm=self.norm, dtype=self.dtype, name="block")(x)
         x = Conv1x1(channels, dtype=self.dtype, name="conv1x1")(x)
         return nn.Conv(channels, (3, 3), dtype=self.dtype, name="conv3x3")(x)
-
-
-def resize_pool(x: jax.Array, size: tuple[int, int], region: Region | None) -> jax.Array:
-    """A small map of the whole image [B, h, w, C] brought to `size` of it, or of the region that it is a part of."""
-    return resize_bilinear(x, size) if region is None else resize_into(x, size, region)
 
 
 def num_heads(channels: int, channels_per_head: int) -> int:

@@ -21,7 +21,6 @@ from iassf_jax.models.layers import (
     conv1x1,
     pad_images,
     pad_to_multiple,
-    resize_bilinear,
     resize_bilinear_aligned,
 )
 from iassf_jax.models.release_haze import channel_mean, extremes, scaled_release_haze_density
@@ -135,7 +134,7 @@ class DehazeNetwork(nn.Module):
         pool = PromptPool(24, self.prompt_size, dtype=self.dtype, name="prompt_pool")
         prompt, out["prompt_weights_ir"] = pool(f_vi - f_ir)
         size = f_ir.shape[1:3]
-        prompt = resize_bilinear(prompt, size) if region is None else resize_into(prompt, size, region)
+        prompt = resize_into(prompt, size, region)
         prompt = nn.Conv(24, (3, 3), use_bias=False, dtype=self.dtype, name="prompt_conv3x3")(prompt)
         embedded = PromptEmbedding(2, self.dtype, name="prompt_embedding")(f_ir, prompt)
         out |= {"prompt": prompt, "ir_embedded": embedded}

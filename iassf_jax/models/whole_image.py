@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.models.layers import resize_bilinear
 from iassf_jax.models.plain import is_plain
 
 GLOBALS = "globals"
@@ -134,8 +135,13 @@ def _read(x: jax.Array, positions: list[jax.Array]) -> jax.Array:
     return x
 
 
-def resize_into(x: jax.Array, size: tuple[int, int], region: Region) -> jax.Array:
-    """The `region` of x's bilinear resize to the whole size: `layers.resize_bilinear`, cut out, half-pixel centres."""
+def resize_into(x: jax.Array, size: tuple[int, int], region: Region | None) -> jax.Array:
+    """The `region` of x's bilinear resize to the whole size: `layers.resize_bilinear`, cut out, half-pixel centres.
+
+    Where the region is None, `size` is the whole.
+    """
+    if region is None:
+        return resize_bilinear(x, size)
     positions = []
     for axis, (start, whole) in zip((1, 2), region.axes(), strict=True):
         i = jnp.arange(size[axis - 1], dtype=jnp.float32) + jnp.asarray(start, jnp.float32)
