@@ -38,8 +38,10 @@ def get_config() -> ConfigDict:
 
     config.loss = loss = ConfigDict()
     loss.alpha = 2.0  # paper: Table VIII
+    loss.beta = 1.0  # paper: weight of the gradient term
+    loss.gradient = "magnitude"  # paper: Eq. 8; "signed" compares with the stronger source's own gradient
     loss.chroma = 0.0  # ours: weight of the fused image's colours
-    loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" keeps the visible image's colours
+    loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" and "both" keep the visible image's colours
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 2e-4  # paper

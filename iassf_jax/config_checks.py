@@ -8,7 +8,7 @@ from iassf_jax.data.degrade import problems_of
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
-from iassf_jax.losses import TARGETS
+from iassf_jax.losses import GRADIENTS, TARGETS
 
 # Field -> smallest and largest value that makes sense.
 SCHEDULES = ("step", "epoch")
@@ -65,10 +65,12 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
     if config["optim"].get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
-    if config["loss"].get("target", "channel") not in TARGETS:
-        problems.append(f"loss.target: use one of {', '.join(TARGETS)}")
-    if not 0 <= config["loss"].get("chroma", 0.0) < math.inf:
-        problems.append(f"loss.chroma is {config['loss']['chroma']}: use 0 or more")
+    for name, known in (("target", TARGETS), ("gradient", GRADIENTS)):
+        if config["loss"].get(name, next(iter(known))) not in known:
+            problems.append(f"loss.{name}: use one of {', '.join(known)}")
+    for name in ("chroma", "beta"):
+        if not 0 <= config["loss"].get(name, 0.0) < math.inf:
+            problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
     names = config["optim"].get("trainable", ())
     if not all(isinstance(name, str) for name in names):
         problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('modulation',), or () for all")

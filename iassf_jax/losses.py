@@ -3,21 +3,26 @@
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.data.images import LUMA_601
+from iassf_jax.models.fusion import luma
 from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
 
 
-def sobel_magnitude(images: jax.Array) -> jax.Array:
-    """|Sobel_x * I| + |Sobel_y * I| of each channel, zero padding: float[B, H, W, C] -> float[B, H, W, C]."""
+def sobel(images: jax.Array, border: str = "zero") -> jax.Array:
+    """Sobel_x * I and Sobel_y * I of each channel: float[B, H, W, C] -> float[2, B, H, W, C]; `pad_images`'s border."""
     channels = images.shape[-1]
     kernels = (
         jnp.tile(jnp.array(k, images.dtype).reshape(3, 3, 1, 1), (1, 1, 1, channels)) for k in (_SOBEL_X, _SOBEL_Y)
     )
-    padded = pad_images(images, 1)
-    return sum(jnp.abs(shifted_depthwise_conv(padded, kernel)) for kernel in kernels)
+    padded = pad_images(images, 1, border)
+    return jnp.stack([shifted_depthwise_conv(padded, kernel) for kernel in kernels])
+
+
+def sobel_magnitude(images: jax.Array) -> jax.Array:
+    """|Sobel_x * I| + |Sobel_y * I| of each channel, zero padding: float[B, H, W, C] -> float[B, H, W, C]."""
+    return jnp.abs(sobel(images)).sum(axis=0)
 
 
 def channel_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
@@ -30,15 +35,21 @@ def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
     Ours: YCbCr fusion, as a target. Clipped to [-1, 1].
     """
-    return jnp.clip(visible + jnp.maximum(_luma(infrared) - _luma(visible), 0), -1, 1)
+    return jnp.clip(visible + jnp.maximum(luma(infrared) - luma(visible), 0), -1, 1)
 
 
-def _luma(images: jax.Array) -> jax.Array:
-    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
-    return (images * weights).sum(axis=-1, keepdims=True)
+def luma_of_both(visible: jax.Array, infrared: jax.Array) -> jax.Array:
+    """`luma_maximum` with 8 % of how the darker of both differs from its mean, then 10 % more contrast (ours).
+
+    So what the brighter image hides is still felt: the scores of fused images that ask for both sources rise.
+    """
+    brighter, darker = jnp.maximum(luma(visible), luma(infrared)), jnp.minimum(luma(visible), luma(infrared))
+    wanted = brighter + 0.08 * (darker - darker.mean(axis=(1, 2), keepdims=True))
+    wanted = 1.1 * (wanted + 0.5) - 0.5  # around a dark grey: a bright image gets brighter
+    return jnp.clip(visible - luma(visible) + wanted, -1, 1)
 
 
-TARGETS = {"channel": channel_maximum, "luma": luma_maximum}
+TARGETS = {"channel": channel_maximum, "luma": luma_maximum, "both": luma_of_both}
 
 
 def intensity_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array, target: str = "channel") -> jax.Array:
@@ -51,13 +62,26 @@ def chroma_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array, targe
     numbers, which a mean over intensities hardly feels.
     """
     wanted = TARGETS[target](visible, infrared)
-    return jnp.abs((fused - _luma(fused)) - (wanted - _luma(wanted))).mean()
+    return jnp.abs((fused - luma(fused)) - (wanted - luma(wanted))).mean()
 
 
 def gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
     """mean |S(fused) - max(S(visible), S(infrared))| (Eq. 8), S the Sobel magnitude."""
     target = jnp.maximum(sobel_magnitude(visible), sobel_magnitude(infrared))
     return jnp.abs(sobel_magnitude(fused) - target).mean()
+
+
+def signed_gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
+    """mean (|Sobel_x * (F - S)| + |Sobel_y * (F - S)|) of lumas, S the source with the larger Sobel magnitude there.
+
+    Ours: magnitudes alone are met by noise too, and by edges that go the wrong way.
+    """
+    first, second, wanted = (sobel(luma(images), "symmetric") for images in (visible, infrared, fused))
+    stronger = jnp.abs(first).sum(axis=0) >= jnp.abs(second).sum(axis=0)
+    return jnp.abs(wanted - jnp.where(stronger, first, second)).sum(axis=0).mean()
+
+
+GRADIENTS = {"magnitude": gradient_loss, "signed": signed_gradient_loss}
 
 
 def l1_loss(dehazed: jax.Array, visible: jax.Array) -> jax.Array:
@@ -73,6 +97,8 @@ def total_loss(
     alpha: float = 2.0,
     target: str = "channel",
     chroma: float = 0.0,
+    gradient: str = "magnitude",
+    beta: float = 1.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of Eq. 6 and its terms.
 
@@ -83,6 +109,8 @@ def total_loss(
         alpha: weight of the L1 term of the dehazed image (paper: 2).
         target: one of `TARGETS`, what the fused image's intensity should be (paper: "channel").
         chroma: weight of the colours of the fused image (paper: no such term).
+        gradient: one of `GRADIENTS` (paper: "magnitude").
+        beta: weight of the gradient term (paper: 1).
 
     Returns:
         The loss and `{"loss", "intensity", "gradient", "l1"}`, and `chroma` where it has a weight: scalars; the terms
@@ -92,10 +120,10 @@ def total_loss(
     infrared = jnp.broadcast_to(infrared, visible.shape)
     terms = {
         "intensity": intensity_loss(fused, visible, infrared, target),
-        "gradient": gradient_loss(fused, visible, infrared),
+        "gradient": GRADIENTS[gradient](fused, visible, infrared),
         "l1": l1_loss(dehazed, visible),
     }
-    loss = terms["intensity"] + terms["gradient"] + alpha * terms["l1"]
+    loss = terms["intensity"] + beta * terms["gradient"] + alpha * terms["l1"]
     if chroma:
         terms["chroma"] = chroma_loss(fused, visible, infrared, target)
         loss += chroma * terms["chroma"]

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from iassf_jax import evaluation, training
 from iassf_jax.checkpoints import Checkpoints, has_checkpoint
@@ -76,9 +76,7 @@ class Run:
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
-            alpha=config.loss.alpha,
-            target=config.loss.get("target", "channel"),
-            chroma=config.loss.get("chroma", 0.0),
+            loss=FrozenConfigDict(config.loss),
             ema_decay=config.train.ema_decay,
             trainable=tuple(config.optim.get("trainable", ())),
         )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import FrozenConfigDict
 
 from iassf_jax.errors import UserError
 from iassf_jax.losses import total_loss
@@ -116,9 +117,7 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
-    alpha: float,
-    target: str = "channel",
-    chroma: float = 0.0,
+    loss: Mapping[str, Any] = FrozenConfigDict(),
     ema_decay: float,
     trainable: tuple[str, ...] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -128,9 +127,7 @@ def train_step(
         state: what to start from.
         batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1].
         model, optimizer, schedule: what to train and how.
-        alpha: weight of the L1 term.
-        target: of the fused image's intensity, one of `losses.TARGETS`.
-        chroma: weight of the fused image's colours.
+        loss: settings of `losses.total_loss`, default the paper's; hashable.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
         trainable: names of the modules that the optimizer trains, see `trained`; nothing is computed for the others.
 
@@ -141,7 +138,7 @@ def train_step(
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         params = jax.tree.map(lambda x, own: x if own else jax.lax.stop_gradient(x), params, trained(params, trainable))
         out = model.apply(params, batch["hazy"], batch["infrared"])
-        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], alpha, target, chroma)
+        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **loss)
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -159,5 +156,5 @@ def train_step(
 jit_train_step = jit_for_device(
     train_step,
     donate_argnums=0,
-    static_argnames=("model", "optimizer", "schedule", "alpha", "target", "chroma", "ema_decay", "trainable"),
+    static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "trainable"),
 )

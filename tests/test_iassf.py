@@ -7,6 +7,7 @@ import pytest
 
 from iassf_jax import cost
 from iassf_jax.errors import UserError
+from iassf_jax.losses import luma_maximum
 from iassf_jax.models import build_model
 from iassf_jax.models.layers import resize_bilinear, steady_border
 from iassf_jax.models.modulation import GlobalModulation
@@ -144,22 +145,26 @@ def test_bfloat16_computes_low_and_returns_float32(network):
         assert 1e-5 < error < limit, name
 
 
-def test_soft_reconstruction_starts_as_the_hazy_image_and_adds_gain_and_offset():
-    """Dehazed = I + K I - B with the convolution's own K and B; the fused image is the dehazed one and a change."""
+def test_soft_reconstruction_starts_from_the_images_and_adds_gains_and_changes():
+    """Dehazed: I + K I - B; fused: the luma maximum of it and the infrared image, then what the convolutions give."""
     model, parameters = initialised(reconstruction="soft")
     apply = jax.jit(model.apply)
     visible, infrared = pair(18, 13)
     start = apply(parameters, visible, infrared)
     np.testing.assert_array_equal(start["dehazed"], visible)
-    np.testing.assert_array_equal(start["fused"], visible)
+    maximum = luma_maximum(visible, jnp.tile(infrared, (1, 1, 1, 3)))
+    np.testing.assert_allclose(jnp.clip(start["fused"], -1, 1), maximum, atol=1e-6)
     restore, fuse = (parameters["params"][name]["to_image"] for name in ("ia_frm", "mspe_fm"))
     assert restore["kernel"].shape == (3, 3, 8, 4)
     restore["bias"] = jnp.array([0.5, 0.1, -0.2, 0.3])
-    fuse["bias"] = jnp.array([0.05, 0.0, -0.05])
+    assert fuse["kernel"].shape[-1] == 5
+    fuse["bias"] = jnp.array([0.05, 0.0, -0.05, 0.5, 0.2])
     out = apply(parameters, visible, infrared)
     dehazed = 1.5 * visible - jnp.array([0.1, -0.2, 0.3]).reshape(1, 1, 1, 3)
     np.testing.assert_allclose(out["dehazed"], dehazed, atol=1e-6)
-    np.testing.assert_allclose(out["fused"], dehazed + fuse["bias"].reshape(1, 1, 1, 3), atol=1e-6)
+    luma = dehazed @ jnp.array([0.299, 0.587, 0.114])[:, None]
+    fused = dehazed + 1.5 * jnp.maximum(infrared - luma, 0) + 0.2 * jnp.minimum(infrared, luma)
+    np.testing.assert_allclose(out["fused"], fused + fuse["bias"][:3].reshape(1, 1, 1, 3), atol=1e-6)
 
 
 def soft_and_changing():
@@ -180,9 +185,12 @@ def test_soft_reconstruction_trains_every_weight():
 def test_soft_reconstruction_draws_no_frame():
     """Where convolutions saw zeros beyond the border, the images change as they do further in."""
     model, parameters = soft_and_changing()
+    fuse = parameters["params"]["mspe_fm"]["to_image"]
+    fuse["kernel"] = fuse["kernel"].at[..., 3:].set(0)
     visible, infrared = pair(20, 16)
     out = jax.jit(model.apply)(parameters, 0 * visible, infrared)  # a grey image: K * I is nothing, what stays is B
-    for change in (out["dehazed"], out["fused"] - out["dehazed"]):
+    maximum = out["dehazed"] + jnp.maximum(infrared - out["dehazed"] @ jnp.array([0.299, 0.587, 0.114])[:, None], 0)
+    for change in (out["dehazed"], out["fused"] - maximum):
         inner = change[:, 4:-4, 4:-4]
         assert np.ptp(inner, axis=(1, 2)).min() > 1e-4
         expected = np.pad(inner, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="edge")

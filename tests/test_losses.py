@@ -72,6 +72,31 @@ def test_gradient_takes_the_stronger_edge():
     assert losses.gradient_loss(flat, flat, jnp.broadcast_to(infrared, flat.shape)) == pytest.approx(4 / 3)
 
 
+def test_the_signed_gradient_is_met_by_the_stronger_edge_itself():
+    """A step of 2 up in the infrared image, of 1 down in the visible one: mirrored it is as strong, and twice off."""
+    step = jnp.tile(jnp.array([0.0, 0.0, 1.0, 1.0]).reshape(1, 1, 4, 1), (1, 3, 1, 3))
+    visible, infrared = -0.5 * step, step
+    assert losses.signed_gradient_loss(infrared - 0.3, visible, infrared) == pytest.approx(0, abs=1e-6)
+    # Sobel_x of the step is 4 at two of the four columns: |4 - -4| there; the visible one's is -2: |4 - -2|.
+    assert losses.signed_gradient_loss(-step, visible, infrared) == pytest.approx(4, rel=1e-5)
+    assert losses.signed_gradient_loss(visible, visible, infrared) == pytest.approx(3, rel=1e-5)
+    four = (visible, visible, visible, infrared)
+    loss, terms = losses.total_loss(*four, gradient="signed", beta=0.5)
+    assert terms["gradient"] == pytest.approx(3, rel=1e-5)
+    assert loss == pytest.approx(float(terms["intensity"]) + 1.5, rel=1e-5)
+
+
+def test_the_target_of_both_feels_the_darker_one():
+    """Greys of two pixels: brighter 0.4, 0.2 and darker 0.0, -0.2, whose mean is -0.1."""
+    visible = jnp.tile(jnp.array([0.4, -0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
+    infrared = jnp.tile(jnp.array([0.0, 0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
+    wanted = [1.1 * (0.4 + 0.08 * 0.1 + 0.5) - 0.5, 1.1 * (0.2 - 0.08 * 0.1 + 0.5) - 0.5]
+    np.testing.assert_allclose(losses.luma_of_both(visible, infrared)[0, 0, :, 1], wanted, rtol=1e-5)
+    red = visible + jnp.array([0.2, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    found = losses.luma_of_both(red, infrared)
+    np.testing.assert_allclose(found[..., 0] - found[..., 1], 0.2, rtol=1e-5)
+
+
 def test_terms_of_the_release(golden):
     """Values and outputs of the authors' network, PyTorch 2.13 on a CPU (its loss is Eq. 6-9 with alpha 2)."""
     values = np.load(golden / "release" / "train_64x64.npz")

@@ -116,7 +116,7 @@ def step_of(names, **optim):
     model = build_model(tiny.get_config().model)
     optimizer, schedule = training.make_optimizer({**OPTIM, **optim, "trainable": names}, 100)
     state = training.init_state(model, optimizer, 0, keep_ema=True)
-    settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.9}
+    settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "ema_decay": 0.9}
     return state, functools.partial(training.train_step, **settings, trainable=names)
 
 
@@ -150,7 +150,7 @@ def test_steps_compile_once_lower_the_loss_and_average():
     optimizer, schedule = training.make_optimizer({**OPTIM, "learning_rate": 5e-3}, 100)
     state = training.init_state(model, optimizer, 0, keep_ema=True)
     batch = random_batch()
-    settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.999}
+    settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "ema_decay": 0.999}
     before = training.jit_train_step.jitted()._cache_size()
     losses, average = [], jax.tree.map(np.asarray, state.params)
     for n in range(6):

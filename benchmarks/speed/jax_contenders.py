@@ -93,7 +93,7 @@ def _train_step(case: Case, name: str) -> tuple[Any, tuple]:
     state = init_state(model, optimizer, 0, keep_ema=False)
     hazy, infrared = _pair(case)
     batch = {"hazy": hazy, "clear": hazy[:, ::-1], "infrared": infrared}
-    static = {"model": model, "optimizer": optimizer, "schedule": schedule, "alpha": 2.0, "ema_decay": 0.0}
+    static = {"model": model, "optimizer": optimizer, "schedule": schedule, "ema_decay": 0.0}
     return jax.jit(functools.partial(train_step, **static), donate_argnums=0), (state, batch)
 
 

@@ -15,7 +15,8 @@ from iassf_jax.runtime import run_once
 def with_soft_reconstruction(weights: Weights) -> Weights:
     """Replaces the convolutions to the images of a network with `model.reconstruction` "direct" by zeros.
 
-    The result is the start of a training: until then it gives back the hazy image, twice.
+    The result is the start of a training: until then it gives back the hazy image, and its luma
+    maximum with the infrared one.
 
     Raises:
         UserError: another network than the paper's.
@@ -23,7 +24,7 @@ def with_soft_reconstruction(weights: Weights) -> Weights:
     if "reconstruction" not in weights.model:
         raise UserError(f"the network {weights.model['name']} has no soft reconstruction: leave that setting alone")
     params = dict(weights.params["params"])
-    for module, outputs in (("ia_frm", 4), ("mspe_fm", 3)):
+    for module, outputs in (("ia_frm", 4), ("mspe_fm", 5)):
         kernel = params[module]["to_image"]["kernel"]
         fresh = {"kernel": np.zeros((*kernel.shape[:-1], outputs), kernel.dtype), "bias": np.zeros(outputs, np.float32)}
         params[module] = {**params[module], "to_image": fresh}

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.data.images import LUMA_601
 from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, resize_bilinear, steady_border
 from iassf_jax.models.prompts import PEB, num_heads
 from iassf_jax.models.restormer import RestormerBlock
@@ -30,7 +31,9 @@ class MsPEFM(nn.Module):
     """M fusion blocks in a U: ceil(M/2) of them down, floor(M/2) up, with residual connections between equal levels.
 
     The width is `channels` at full size and doubles a level; P^{k+1} = Conv1x1(P^k), brought to the block's size.
-    `soft`: its result, with a `steady_border`, is added to the dehazed image, and starts as zero.
+    `soft` (ours): the last convolution gives gains g and h and a change, with a `steady_border`. With lumas V of the
+    dehazed and R of the infrared image, the fused image is the dehazed one + (1 + g) max(R - V, 0) + h min(R, V) +
+    change: textures come from the images. It starts as their luma maximum.
     """
 
     channels: int = 12
@@ -43,12 +46,16 @@ class MsPEFM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, dehazed: jax.Array, visible: jax.Array, infrared: jax.Array, prompt: jax.Array | None
+        self,
+        images: tuple[jax.Array, jax.Array],
+        visible: jax.Array,
+        infrared: jax.Array,
+        prompt: jax.Array | None,
     ) -> jax.Array:
         """Fuses the restored visible and the infrared features.
 
         Args:
-            dehazed: float32[B, H, W, 3], the restored image; read by `soft` alone.
+            images: float32[B, H, W, 3] each, the dehazed and the infrared image; read by `soft` alone.
             visible, infrared: float[B, H, W, C]; H and W are multiples of 2 ** (num_blocks // 2).
             prompt: float[B, H, W, channels], P^1; None (ablation) for blocks without prompts.
 
@@ -73,8 +80,11 @@ class MsPEFM(nn.Module):
             x = block(x, prompt)
         if not self.soft:
             return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
-        to_image = Conv1x1(3, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        return dehazed + steady_border(to_image(x).astype(jnp.float32))
+        to_image = Conv1x1(5, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
+        change, brighter, weaker = jnp.split(steady_border(to_image(x).astype(jnp.float32)), (3, 4), axis=-1)
+        lumas = [luma(image) for image in images]
+        excess = nn.relu(lumas[1] - lumas[0])
+        return images[0] + (1 + brighter) * excess + weaker * jnp.minimum(*lumas) + change
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
         height, width, channels = shape
@@ -82,3 +92,9 @@ class MsPEFM(nn.Module):
             prompt = halve(prompt)
         prompt = Conv1x1(channels, dtype=self.dtype, name=f"prompt{k + 1}")(prompt)
         return prompt if height == prompt.shape[1] else resize_bilinear(prompt, (height, width))
+
+
+def luma(images: jax.Array) -> jax.Array:
+    """BT.601 luma: float[B, H, W, 3] -> float[B, H, W, 1]."""
+    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
+    return (images * weights).sum(axis=-1, keepdims=True)

@@ -39,8 +39,8 @@ class IASSF(nn.Module):
 
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
-    is to change in the hazy and in the dehazed image, see `IAFRM` and `MsPEFM`. With `global_modulation`
-    (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`.
+    is to change in the hazy image, and in the brighter of dehazed and infrared, see `IAFRM` and `MsPEFM`. With
+    `global_modulation` (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`.
     """
 
     channels: int = 24
@@ -130,7 +130,7 @@ class IASSF(nn.Module):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
-        hazy = jnp.split(images, 2)[0].astype(jnp.float32)
+        hazy, heat = jnp.split(images.astype(jnp.float32), 2)
         restore = IAFRM(self.restoration_blocks, soft, self.global_modulation, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
 
@@ -139,7 +139,7 @@ class IASSF(nn.Module):
             pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
             prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir, region)
         fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, soft, **shared, name="mspe_fm")
-        out["fused"] = fuse(out["dehazed"], out["restored"], f_ir, prompt)
+        out["fused"] = fuse((out["dehazed"], heat), out["restored"], f_ir, prompt)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
 
