@@ -1,5 +1,6 @@
 """Refuses configs that cannot work, before anything is made."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from iassf_jax.data.degrade import problems_of
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
-from iassf_jax.losses import GRADIENTS, TARGETS
+from iassf_jax.losses import GRADIENTS, TARGETS, total_loss
 
 # Field -> smallest and largest value that makes sense.
 SCHEDULES = ("step", "epoch")
@@ -65,6 +66,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
     if config["optim"].get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
+    settings = [x.name for x in inspect.signature(total_loss).parameters.values() if x.default is not x.empty]
+    problems += [f"loss has {name!r}: use {', '.join(settings)}" for name in config["loss"] if name not in settings]
     for name, known in (("target", TARGETS), ("gradient", GRADIENTS)):
         if config["loss"].get(name, next(iter(known))) not in known:
             problems.append(f"loss.{name}: use one of {', '.join(known)}")

@@ -43,10 +43,11 @@ def luma_of_both(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
     So what the brighter image hides is still felt: the scores of fused images that ask for both sources rise.
     """
-    brighter, darker = jnp.maximum(luma(visible), luma(infrared)), jnp.minimum(luma(visible), luma(infrared))
-    wanted = brighter + 0.08 * (darker - darker.mean(axis=(1, 2), keepdims=True))
+    lumas = luma(visible), luma(infrared)
+    darker = jnp.minimum(*lumas)
+    wanted = jnp.maximum(*lumas) + 0.08 * (darker - darker.mean(axis=(1, 2), keepdims=True))
     wanted = 1.1 * (wanted + 0.5) - 0.5  # around a dark grey: a bright image gets brighter
-    return jnp.clip(visible - luma(visible) + wanted, -1, 1)
+    return jnp.clip(visible - lumas[0] + wanted, -1, 1)
 
 
 TARGETS = {"channel": channel_maximum, "luma": luma_maximum, "both": luma_of_both}
@@ -76,9 +77,9 @@ def signed_gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Arr
 
     Ours: magnitudes alone are met by noise too, and by edges that go the wrong way.
     """
-    first, second, wanted = (sobel(luma(images), "symmetric") for images in (visible, infrared, fused))
+    first, second, found = (sobel(luma(images), "symmetric") for images in (visible, infrared, fused))
     stronger = jnp.abs(first).sum(axis=0) >= jnp.abs(second).sum(axis=0)
-    return jnp.abs(wanted - jnp.where(stronger, first, second)).sum(axis=0).mean()
+    return jnp.abs(found - jnp.where(stronger, first, second)).sum(axis=0).mean()
 
 
 GRADIENTS = {"magnitude": gradient_loss, "signed": signed_gradient_loss}

@@ -46,6 +46,7 @@ def test_the_papers_setting():
         ("data", {"crop": 0}, "data.crop"),
         ("loss", {"chroma": -1.0}, "loss.chroma is -1.0: use 0 or more"),
         ("loss", {"gradient": "sobel"}, "loss.gradient: use one of magnitude, signed"),
+        ("loss", {"beta": -0.5}, "loss.beta is -0.5: use 0 or more"),
         ("data", {"min_scale": 2.0}, "data.min_scale is 2.0: use 0.01 to 1"),
         ("data", {"whole_size": (120,)}, "data.whole_size is .120,.: use .height, width."),
         ("data", {"whole_size": ((120, 160), (60,))}, "data.whole_size is ..120, 160., .60,..: use .height, width."),
@@ -61,6 +62,14 @@ def test_what_cannot_work_is_refused(section, values, words):
     config = msrs.get_config()
     config[section].update(values)
     with pytest.raises(UserError, match=words):
+        check_config(config)
+
+
+def test_a_setting_that_the_loss_lacks_is_named():
+    config = msrs.get_config()
+    with config.unlocked():
+        config.loss.gamma = 1.0
+    with pytest.raises(UserError, match="loss has 'gamma': use alpha, target, chroma, gradient, beta"):
         check_config(config)
 
 
