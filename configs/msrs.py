@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     model.norm = "with_bias"  # Restormer's default
     model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
     model.global_modulation = False  # ours: the dehazed image follows from the whole hazy one
+    model.modulation_passes = 1  # ours: of it, each sees what the one before gave
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
         config.model.prompt_size = 16  # ours: the wave is smooth, and a large pool keeps noise of its random start
         config.model.reconstruction = "soft"  # ours: haze is a gain and an offset; textures and colours come along
         config.model.global_modulation = True  # ours: how dense the haze is as a whole is what was misjudged most
+        config.model.modulation_passes = 2  # ours: the second sees what the first made of it
         config.loss.target = "luma"  # ours: the paper's makes grey of whatever is brighter in infrared
         config.loss.chroma = 5.0  # ours: colours are small numbers, and fused reds came out yellow
         config.data.whole_size = (240, 320)  # ours: half of MSRS's

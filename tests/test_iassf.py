@@ -197,9 +197,9 @@ def test_soft_reconstruction_draws_no_frame():
         np.testing.assert_allclose(change, expected, atol=1e-6)
 
 
-def modulated():
+def modulated(**settings):
     """Global modulation that does something: fresh, it is the identity."""
-    model, parameters = initialised(global_modulation=True)
+    model, parameters = initialised(global_modulation=True, **settings)
     change = parameters["params"]["ia_frm"]["modulation"]["change"]
     change["kernel"] = jax.random.normal(jax.random.key(4), change["kernel"].shape)
     return model, parameters
@@ -223,6 +223,20 @@ def test_global_modulation_is_of_the_dehazed_image_alone():
     plain = jax.jit(model.apply)(parameters, *pair())
     for name in plain:
         assert (np.abs(out[name] - plain[name]).max() > 1e-3) == (name == "dehazed"), name
+
+
+def test_a_second_pass_sees_what_the_first_gave():
+    """It starts as the identity, and a fresh one after a first is that one alone; what it describes is its image."""
+    model, parameters = modulated(modulation_passes=2)
+    single, _ = initialised(global_modulation=True)
+    params = parameters["params"]["ia_frm"]
+    first = {"params": {**parameters["params"], "ia_frm": {k: v for k, v in params.items() if k != "modulation2"}}}
+    out, recorded = jax.jit(lambda p: model.apply(p, *pair(), mutable=["globals"]))(parameters)
+    np.testing.assert_allclose(out["dehazed"], jax.jit(single.apply)(first, *pair())["dehazed"], atol=1e-6)
+    means = recorded["globals"]["ia_frm"]
+    assert np.abs(means["modulation2"]["description"] - means["modulation"]["description"]).max() > 1e-3
+    with pytest.raises(UserError, match=r"model\.modulation_passes is 0: use 1 or more"):
+        build_model({"name": "iassf", "modulation_passes": 0})
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -110,6 +110,11 @@ def test_modulation_is_added_where_the_config_has_it(small, tmp_path):
     write_weights(Weights({**small.model, "global_modulation": True}, {"params": params}), tmp_path / "m.safetensors")
     config.init_from = str(tmp_path / "m.safetensors")
     assert_same(train_and_evaluate(config, tmp_path / "kept").params["params"]["ia_frm"]["modulation"], modulation)
+    config.model.modulation_passes = 2
+    more = train_and_evaluate(config, tmp_path / "more").params["params"]["ia_frm"]
+    assert_same(more["modulation"], modulation)
+    assert not np.any(np.abs(more["modulation2"]["change"]["kernel"]) > 1e-20)
+    config.model.modulation_passes = 1
     config.model.global_modulation = False
     with pytest.raises(UserError, match=r"model\.global_modulation was True, is False"):
         train_and_evaluate(config, tmp_path / "other")

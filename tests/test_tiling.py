@@ -15,7 +15,7 @@ from iassf_jax.tiling import Tiling, mosaic, spans
 
 NETWORKS = {
     "iassf": dict(tiny.get_config().model)
-    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3, "global_modulation": True},
+    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3, "global_modulation": True, "modulation_passes": 2},
     "iassf_release": {"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8},
 }
 
@@ -36,8 +36,9 @@ def network(request):
     model = build_model(NETWORKS[request.param])
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 32, 32, 1)))
     if request.param == "iassf":
-        change = variables["params"]["ia_frm"]["modulation"]["change"]  # fresh, it is zero
-        change["kernel"] = jax.random.normal(jax.random.key(2), change["kernel"].shape)
+        for name in ("modulation", "modulation2"):
+            change = variables["params"]["ia_frm"][name]["change"]  # fresh, it is zero
+            change["kernel"] = jax.random.normal(jax.random.key(2), change["kernel"].shape)
     return model, variables
 
 

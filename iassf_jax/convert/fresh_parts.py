@@ -1,6 +1,8 @@
 """Weights of the paper's network with parts that start anew: where a training's config has more than they hold."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,9 @@ import numpy as np
 
 from iassf_jax.convert.formats import Weights
 from iassf_jax.errors import UserError
+from iassf_jax.models import full_settings
 from iassf_jax.models.modulation import GlobalModulation
+from iassf_jax.models.restoration import modulation_names
 from iassf_jax.runtime import run_once
 
 
@@ -31,18 +35,27 @@ def with_soft_reconstruction(weights: Weights) -> Weights:
     return _changed(weights, params, reconstruction="soft")
 
 
-def with_global_modulation(weights: Weights, seed: int = 0) -> Weights:
-    """Adds a fresh `GlobalModulation` to a network without one: the images stay the same until it is trained.
+def with_global_modulation(weights: Weights, passes: int = 1, seed: int = 0) -> Weights:
+    """Adds fresh `GlobalModulation`s to a network with fewer: the images stay the same until they are trained.
 
     Args:
         weights: of the paper's network.
+        passes: how many it shall have.
         seed: of the new parameters.
     """
     params = dict(weights.params["params"])
     maps = [jnp.zeros((1, 8, 8, c)) for c in (weights.model["channels"], 3, 3)]
-    fresh = run_once(GlobalModulation().init, jax.random.key(seed), *maps)["params"]
-    params["ia_frm"] = {**params["ia_frm"], "modulation": jax.tree.map(np.asarray, fresh)}
-    return _changed(weights, params, global_modulation=True)
+    for k, name in enumerate(modulation_names(passes)):
+        if name not in params["ia_frm"]:
+            fresh = run_once(GlobalModulation().init, jax.random.key(seed + k), *maps)["params"]
+            params["ia_frm"] = {**params["ia_frm"], name: jax.tree.map(np.asarray, fresh)}
+    return _changed(weights, params, global_modulation=True, modulation_passes=passes)
+
+
+def modulations(model: Mapping[str, Any]) -> int:
+    """How many `GlobalModulation`s the network of a config's `model` section has."""
+    settings = full_settings(model)
+    return settings["modulation_passes"] if settings.get("global_modulation") else 0
 
 
 def _changed(weights: Weights, params: dict, **settings: object) -> Weights:

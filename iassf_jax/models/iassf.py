@@ -40,7 +40,8 @@ class IASSF(nn.Module):
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
     is to change in the hazy image, and in the brighter of dehazed and infrared, see `IAFRM` and `MsPEFM`. With
-    `global_modulation` (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`.
+    `global_modulation` (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`;
+    of `modulation_passes` each sees what the one before gave.
     """
 
     channels: int = 24
@@ -54,6 +55,7 @@ class IASSF(nn.Module):
     norm: str = "with_bias"
     reconstruction: str = "direct"
     global_modulation: bool = False
+    modulation_passes: int = 1
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -70,7 +72,7 @@ class IASSF(nn.Module):
         """
         super().__post_init__()
         counts = ("channels", "num_prompts", "prompt_size", "encoder_blocks", "fusion_channels", "heads_per_channels")
-        for name in counts:
+        for name in (*counts, "modulation_passes"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}: use 1 or more")
         if self.fusion_blocks < 1 or self.fusion_blocks % 2 == 0:
@@ -131,7 +133,8 @@ class IASSF(nn.Module):
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
         hazy, heat = jnp.split(images.astype(jnp.float32), 2)
-        restore = IAFRM(self.restoration_blocks, soft, self.global_modulation, **shared, name="ia_frm")
+        modulations = self.modulation_passes if self.global_modulation else 0
+        restore = IAFRM(self.restoration_blocks, soft, modulations, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
 
         prompt = None

@@ -53,12 +53,13 @@ class IAFRM(nn.Module):
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
     soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
-    `modulated`: the dehazed image is made again, from features after `GlobalModulation`; the fusion sees those before.
+    `modulations`: so many times the dehazed image is made again, from features after another `GlobalModulation`, which
+    sees what the image before was like. The fusion sees the features before all of them.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
     soft: bool = False
-    modulated: bool = False
+    modulations: int = 0
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
@@ -75,11 +76,11 @@ class IAFRM(nn.Module):
         """Restores the visible features.
 
         Args:
-            hazy: float32[B, H, W, 3] in [-1, 1], the image; read by `soft` and `modulated` alone.
+            hazy: float32[B, H, W, 3] in [-1, 1], the image; read by `soft` and modulations alone.
             visible: float[B, H, W, C], F_vi.
             candidate: float[B, H, W, C], the embedded infrared features F^_ir; None (ablation): F_vi alone.
             density: float32[B, H, W] in [0, 1]; None (ablation): one half everywhere, no selection.
-            region: where the images lie in larger ones; None: they are the whole. Read by `modulated` alone.
+            region: where the images lie in larger ones; None: they are the whole. Read by modulations alone.
 
         Returns:
             The restored features, float[B, H, W, C], and the dehazed image, float[B, H, W, 3] in about [-1, 1].
@@ -97,11 +98,22 @@ class IAFRM(nn.Module):
             if not self.soft:
                 return to_image(features)
             # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-            gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
-            return hazy + gain * hazy - offset
+            return soft_image(hazy, steady_border(to_image(features).astype(jnp.float32)))
 
-        dehazed = image(features)
-        if self.modulated:
-            modulate = GlobalModulation(stride=2 ** (len(self.blocks) // 2), name="modulation")
-            dehazed = image(modulate(features, hazy, dehazed, region))
+        dehazed, modulated = image(features), features
+        for name in modulation_names(self.modulations):
+            modulate = GlobalModulation(stride=2 ** (len(self.blocks) // 2), name=name)
+            modulated = modulate(modulated, hazy, dehazed, region)
+            dehazed = image(modulated)
         return features, dehazed
+
+
+def modulation_names(count: int) -> list[str]:
+    """Of the modulations of an `IAFRM`, in their order."""
+    return [f"modulation{k + 1}" if k else "modulation" for k in range(count)]
+
+
+def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
+    """I + K I - B: hazy images [..., 3] with the gain and the offsets [..., 4] of a soft reconstruction."""
+    gain, offset = jnp.split(outputs, (1,), axis=-1)
+    return hazy + gain * hazy - offset
