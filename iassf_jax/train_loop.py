@@ -19,13 +19,14 @@ from iassf_jax import evaluation, training
 from iassf_jax.checkpoints import Checkpoints, has_checkpoint
 from iassf_jax.config_checks import check_config
 from iassf_jax.convert.formats import read_weights
-from iassf_jax.convert.fresh_parts import modulations, with_global_modulation, with_soft_reconstruction
+from iassf_jax.convert.fresh_parts import with_global_modulation, with_soft_reconstruction
 from iassf_jax.convert.pools import with_prompt_size
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
 from iassf_jax.models import build_model
+from iassf_jax.models.iassf import IASSF
 from iassf_jax.parameters import abstract_parameters
 from iassf_jax.run_config import changed_settings, check_same_network, save_config
 from iassf_jax.run_log import RunLog
@@ -234,7 +235,8 @@ def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
         weights = with_prompt_size(weights, side)
     if settings.get("reconstruction") == "soft" and weights.model.get("reconstruction") == "direct":
         weights = with_soft_reconstruction(weights)
-    if modulations(weights.model) < modulations(settings):
+    has, wanted = (build_model(model) for model in (weights.model, settings))
+    if isinstance(has, IASSF) and isinstance(wanted, IASSF) and has.modulations < wanted.modulations:
         weights = with_global_modulation(weights, settings["modulation_passes"], config.seed)
     if changed := changed_settings(weights.model, settings):
         raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")

@@ -70,6 +70,19 @@ def test_weights_that_do_not_fit_are_refused(small, tmp_path):
         train_and_evaluate(config, tmp_path / "run")
 
 
+def test_the_released_network_gets_no_modulation(tmp_path):
+    """Its weights are another network's; that is told before anything is made of them."""
+    released_settings = full_settings({"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8})
+    pair = np.zeros((1, 32, 32, 3)), np.zeros((1, 32, 32, 1))
+    params = jax.jit(build_model(released_settings).init)(jax.random.key(0), *pair)
+    write_weights(Weights(released_settings, jax.device_get(params)), tmp_path / "folder")
+    config = standing_still(tiny.get_config(), tmp_path / "folder")
+    config.model.update(global_modulation=True, modulation_passes=2, prompt_size=8)
+    with pytest.raises(UserError, match=r"folder: holds another network \(.*model\.name was iassf_release, is iassf"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_prompt_pools_are_resized_where_the_config_has_another_size(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")

@@ -1,8 +1,6 @@
 """Weights of the paper's network with parts that start anew: where a training's config has more than they hold."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,6 @@ import numpy as np
 
 from iassf_jax.convert.formats import Weights
 from iassf_jax.errors import UserError
-from iassf_jax.models import full_settings
 from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.restoration import modulation_names
 from iassf_jax.runtime import run_once
@@ -50,12 +47,6 @@ def with_global_modulation(weights: Weights, passes: int = 1, seed: int = 0) -> 
             fresh = run_once(GlobalModulation().init, jax.random.key(seed + k), *maps)["params"]
             params["ia_frm"] = {**params["ia_frm"], name: jax.tree.map(np.asarray, fresh)}
     return _changed(weights, params, global_modulation=True, modulation_passes=passes)
-
-
-def modulations(model: Mapping[str, Any]) -> int:
-    """How many `GlobalModulation`s the network of a config's `model` section has."""
-    settings = full_settings(model)
-    return settings["modulation_passes"] if settings.get("global_modulation") else 0
 
 
 def _changed(weights: Weights, params: dict, **settings: object) -> Weights:

@@ -92,6 +92,11 @@ class IASSF(nn.Module):
         """Height and width are padded inside to a multiple of this."""
         return 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
 
+    @property
+    def modulations(self) -> int:
+        """How many `GlobalModulation`s there are."""
+        return self.modulation_passes if self.global_modulation else 0
+
     @nn.compact
     def __call__(
         self,
@@ -133,8 +138,7 @@ class IASSF(nn.Module):
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
         hazy, heat = jnp.split(images.astype(jnp.float32), 2)
-        modulations = self.modulation_passes if self.global_modulation else 0
-        restore = IAFRM(self.restoration_blocks, soft, modulations, **shared, name="ia_frm")
+        restore = IAFRM(self.restoration_blocks, soft, self.modulations, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
 
         prompt = None

@@ -98,7 +98,8 @@ class IAFRM(nn.Module):
             if not self.soft:
                 return to_image(features)
             # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-            return soft_image(hazy, steady_border(to_image(features).astype(jnp.float32)))
+            gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
+            return hazy + gain * hazy - offset
 
         dehazed, modulated = image(features), features
         for name in modulation_names(self.modulations):
@@ -111,9 +112,3 @@ class IAFRM(nn.Module):
 def modulation_names(count: int) -> list[str]:
     """Of the modulations of an `IAFRM`, in their order."""
     return [f"modulation{k + 1}" if k else "modulation" for k in range(count)]
-
-
-def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
-    """I + K I - B: hazy images [..., 3] with the gain and the offsets [..., 4] of a soft reconstruction."""
-    gain, offset = jnp.split(outputs, (1,), axis=-1)
-    return hazy + gain * hazy - offset
