@@ -49,6 +49,13 @@ def with_global_modulation(weights: Weights, passes: int = 1, seed: int = 0) -> 
     return _changed(weights, params, global_modulation=True, modulation_passes=passes)
 
 
+def without_global_modulation(weights: Weights) -> Weights:
+    """Takes away all that `with_global_modulation` adds."""
+    params = dict(weights.params["params"])
+    params["ia_frm"] = {k: x for k, x in params["ia_frm"].items() if not k.startswith("modulation")}
+    return _changed(weights, params, global_modulation=False, modulation_passes=1)
+
+
 def _changed(weights: Weights, params: dict, **settings: object) -> Weights:
     model = {**weights.model, **settings}
     return dataclasses.replace(weights, model=model, params={**weights.params, "params": params})

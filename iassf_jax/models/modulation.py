@@ -45,7 +45,7 @@ class GlobalModulation(nn.Module):
         colours = jnp.clip(jnp.concatenate(some, axis=-1).astype(jnp.float32), -1.5, 1.5)
         means = of_whole_image(self, "description", lambda: self._means(colours, shares, region))
         # tanh: what no training image was like must not be scaled without bound
-        hidden = jnp.tanh(nn.Dense(self.hidden, name="hidden")(_description(means)))
+        hidden = jnp.tanh(nn.Dense(self.hidden, name="hidden")(description_of(means)))
         outputs = 2 * x.shape[-1] * self.regions
         change = nn.Dense(outputs, kernel_init=nn.initializers.zeros, name="change")(hidden)
         change = change.reshape(-1, self.regions, 2 * x.shape[-1])
@@ -61,7 +61,7 @@ class GlobalModulation(nn.Module):
         return weighted_means(jnp.concatenate(terms, axis=-1), shares)
 
 
-def _description(means: jax.Array) -> jax.Array:
+def description_of(means: jax.Array) -> jax.Array:
     """Means, deviations and soft extremes of each region: [B, regions, n] -> [B, n - 1 of each region]."""
     means, share = means[..., :-1], means[..., -1:]
     mean, square, *exponentials = jnp.split(means / jnp.maximum(share, 1e-8), 2 + len(SHARPNESS), axis=-1)

@@ -98,8 +98,7 @@ class IAFRM(nn.Module):
             if not self.soft:
                 return to_image(features)
             # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-            gain, offset = jnp.split(steady_border(to_image(features).astype(jnp.float32)), (1,), axis=-1)
-            return hazy + gain * hazy - offset
+            return soft_image(hazy, steady_border(to_image(features).astype(jnp.float32)))
 
         dehazed, modulated = image(features), features
         for name in modulation_names(self.modulations):
@@ -107,6 +106,12 @@ class IAFRM(nn.Module):
             modulated = modulate(modulated, hazy, dehazed, region)
             dehazed = image(modulated)
         return features, dehazed
+
+
+def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
+    """I + K * I - B of the hazy image float[..., 3], of outputs float[..., 4]: K, then B."""
+    gain, offset = jnp.split(outputs, (1,), axis=-1)
+    return hazy + gain * hazy - offset
 
 
 def modulation_names(count: int) -> list[str]:
