@@ -62,7 +62,8 @@ def standard_promotion():
         yield
 
 
-@pytest.mark.parametrize("passes", [0, 1, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("passes", [0, 2])
 def test_the_measured_pixels_give_the_networks_dehazed_image(network, passes, monkeypatch):
     # The modulations change every channel, the same all over the image and whatever is in it: the network describes
     # all pixels, and measurements some.
