@@ -39,13 +39,13 @@ def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
 
 def luma_of_both(visible: jax.Array, infrared: jax.Array) -> jax.Array:
-    """`luma_maximum` with 8 % of how the darker of both differs from its mean, then 10 % more contrast (ours).
+    """`luma_maximum` with 10 % of how the darker of both differs from its mean, then 10 % more contrast (ours).
 
     So what the brighter image hides is still felt: the scores of fused images that ask for both sources rise.
     """
     lumas = luma(visible), luma(infrared)
     darker = jnp.minimum(*lumas)
-    wanted = jnp.maximum(*lumas) + 0.08 * (darker - darker.mean(axis=(1, 2), keepdims=True))
+    wanted = jnp.maximum(*lumas) + 0.1 * (darker - darker.mean(axis=(1, 2), keepdims=True))
     wanted = 1.1 * (wanted + 0.5) - 0.5  # around a dark grey: a bright image gets brighter
     return jnp.clip(visible - lumas[0] + wanted, -1, 1)
 

