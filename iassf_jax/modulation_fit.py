@@ -18,6 +18,7 @@ from iassf_jax.convert.formats import Weights, read_weights, write_weights
 from iassf_jax.convert.fresh_parts import with_global_modulation, without_global_modulation
 from iassf_jax.errors import UserError
 from iassf_jax.measured_features import Measured, dehazed, last_convolution, measurements
+from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model
 from iassf_jax.models.iassf import IASSF
 from iassf_jax.models.modulation import GlobalModulation, description_of
@@ -96,8 +97,9 @@ def fit(weights: Weights, measured: Measured, held_out: Measured, config: Config
 
     def loss(modulations: Modulations, batch: Measured) -> jax.Array:
         found = dehazed([fold(x) for x in modulations], convolution, batch)[-1]
-        # In 0..1 as PSNR is; what is added keeps a perfect image from counting without bound.
-        return -_psnr(found, batch, 1e-5).mean()
+        error = jnp.square(found - jnp.asarray(batch["clear"], jnp.float32)).mean(axis=(1, 2, 3))
+        # PSNR; what is added keeps a perfect image from counting without bound.
+        return -10 * jnp.log10(4 / (error + 1e-5)).mean()
 
     @jax.jit
     def step(modulations: Modulations, state: Any, batch: Measured) -> tuple[Modulations, Any, jax.Array]:
@@ -105,17 +107,17 @@ def fit(weights: Weights, measured: Measured, held_out: Measured, config: Config
         updates, state = optimizer.update(gradients, state, modulations)
         return optax.apply_updates(modulations, updates), state, value
 
-    score = jax.jit(
-        lambda modulations, batch: [
-            _psnr(jnp.clip(x, -1, 1), batch) for x in dehazed([fold(x) for x in modulations], convolution, batch)
-        ]
-    )
+    @jax.jit
+    def score(modulations: Modulations, batch: Measured) -> list[jax.Array]:
+        found = dehazed([fold(x) for x in modulations], convolution, batch)
+        return [psnr(jnp.clip(x, -1, 1), batch["clear"], data_range=2.0) for x in found]
+
     state = optimizer.init(modulations)
     for number, batch in enumerate(_batches(measured, config), start=1):
         modulations, state, value = step(modulations, state, batch)
         log.advance()
         if number % config.train.log_every == 0 or number == config.train.steps:
-            before, *_, after = _over_all(lambda batch: score(modulations, batch), held_out)  # noqa: B023
+            before, *_, after = _over_all(functools.partial(score, modulations), held_out)
             told = {"psnr_before": before.mean(), "psnr": after.mean(), "worse": (after < before - 0.1).mean()}
             log.write(number, {"train/loss": float(value), **{f"val/{name}": x for name, x in told.items()}})
     params = {**fresh.params["params"]}
@@ -173,12 +175,6 @@ def whitening(descriptions: np.ndarray, smoothing: float) -> Callable[[Mapping[s
         return {**parameters, "hidden": {"kernel": kernel, "bias": hidden["bias"] - mean @ kernel}}
 
     return fold
-
-
-def _psnr(found: jax.Array, batch: Measured, more: float = 0.0) -> jax.Array:
-    """Of images in [-1, 1], in dB, [B]."""
-    error = jnp.square(found - jnp.asarray(batch["clear"], jnp.float32)).mean(axis=(1, 2, 3))
-    return 10 * jnp.log10(4 / (error + more))
 
 
 def _batches(measured: Measured, config: ConfigDict) -> Iterator[Measured]:

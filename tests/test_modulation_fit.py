@@ -1,6 +1,5 @@
 """The fit of global modulations to measurements of a frozen network."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.measured_features import GRID, dehazed, last_convolution, measure
 from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model
+from iassf_jax.models.restoration import modulation_names
 from iassf_jax.modulation_fit import fit_modulation, starting_regions, whitening
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +70,8 @@ def test_the_measured_pixels_give_the_networks_dehazed_image(network, passes, mo
     weights = with_global_modulation(network, passes, seed=1) if passes else network
     rng = np.random.default_rng(1)
     modulations = []
-    for k in range(passes):
-        modulation = weights.params["params"]["ia_frm"][f"modulation{k + 1}" if k else "modulation"]
+    for name in modulation_names(passes):
+        modulation = weights.params["params"]["ia_frm"][name]
         modulation["change"] = {**modulation["change"], "bias": np.float32(np.tile(rng.normal(0, 0.5, 8), 6))}
         modulations.append(modulation)
     batch = {
@@ -170,7 +170,7 @@ def test_a_fit_brings_dehazed_images_of_the_network_nearer_to_clear_ones(network
         (lambda c: c.fit.update(smoothing=0.0), "fit.smoothing is 0.0"),
         (lambda c: c.train.update(steps=0), "train.steps is 0"),
         (lambda c: c.data.update(whole_size=()), "data.whole_size is ()"),
-        (lambda c: c.__setattr__("init_from", ""), "init_from is empty"),
+        (lambda c: c.update(init_from=""), "init_from is empty"),
     ],
 )
 def test_settings_that_make_no_fit_are_told(change, words, tmp_path):
@@ -186,6 +186,6 @@ def test_settings_that_make_no_fit_are_told(change, words, tmp_path):
 def test_the_command_tells_bad_input_in_a_line(tmp_path):
     command = [sys.executable, str(ROOT / "fit_modulation.py"), "--config", "configs/msrs_modulation.py"]
     flags = ["--config.data.root=nowhere", "--config.init_from=iassf-msrs", "--workdir", str(tmp_path / "run")]
-    run = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, env={**os.environ})
+    run = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1 and run.stderr.startswith("error: nowhere") and run.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
