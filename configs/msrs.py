@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
     optim.epsilon = 1e-8  # release: PyTorch's default
     optim.weight_decay = 1e-2  # release: PyTorch's default
     optim.clip_norm = 0.0  # ours: 0 is off
-    optim.trainable = ()  # ours: names of modules, e.g. ("modulation", "to_image"): only they are trained; (): all
+    optim.trainable = ()  # ours: modules, e.g. ("modulation", "mspe_fm/to_image"): they alone are trained; (): all
     optim.accumulate_steps = 1  # ours: batches an update
 
     config.train = train = ConfigDict()

@@ -54,16 +54,18 @@ def trained(params: Any, names: Sequence[str]) -> Any:
 
     Args:
         params: a network's.
-        names: of modules or parameters; what lies in one of them is trained, the rest stays as it is.
+        names: of modules or parameters, or paths such as "mspe_fm/to_image"; what lies in one of them is trained, the
+            rest stays as it is.
 
     Raises:
         UserError: a name that the network does not have.
     """
-    paths = [{key.key for key in path} for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    if unknown := set(names) - set().union(*paths):
+    paths = ["/".join(["", *(key.key for key in path), ""]) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if unknown := [name for name in names if not any(f"/{name}/" in path for path in paths)]:
         missing, modules = (", ".join(sorted(x)) for x in (unknown, params["params"]))
         raise UserError(f"optim.trainable: the network has no {missing}: use names of modules, as {modules}")
-    return jax.tree.unflatten(jax.tree.structure(params), [not names or bool(path & set(names)) for path in paths])
+    chosen = [not names or any(f"/{name}/" in path for name in names) for path in paths]
+    return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
 
 def make_optimizer(

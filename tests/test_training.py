@@ -137,6 +137,17 @@ def test_what_is_not_trainable_stays_and_costs_no_gradient():
     assert flops[0] < 0.6 * flops[1]
 
 
+def test_a_module_of_two_is_told_by_its_path():
+    params = {"params": {"first": {"last": {"kernel": 0}}, "second": {"last": {"kernel": 0, "bias": 0}, "more": 0}}}
+    chosen = training.trained(params, ("second/last",))
+    assert chosen["params"]["second"] == {"last": {"kernel": True, "bias": True}, "more": False}
+    assert not chosen["params"]["first"]["last"]["kernel"]
+    with pytest.raises(UserError, match="the network has no first/more: use"):
+        training.trained(params, ("first/more",))
+    with pytest.raises(UserError, match="the network has no ond/last: use"):
+        training.trained(params, ("ond/last",))
+
+
 def test_a_module_that_is_not_there_cannot_be_trained():
     model = build_model(tiny.get_config().model)
     optimizer, _ = training.make_optimizer({**OPTIM, "trainable": ("encoder", "decoder")}, 100)
