@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
     loss.beta = 1.0  # paper: weight of the gradient term
     loss.gradient = "magnitude"  # paper: Eq. 8; "signed" compares with the stronger source's own gradient
     loss.chroma = 0.0  # ours: weight of the fused image's colours
+    loss.perceived = 0.0  # ours: weight of the fused image's perceived difference to its sources, the root of Q_CV
     loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" and "both" keep the visible image's colours
 
     config.optim = optim = ConfigDict()

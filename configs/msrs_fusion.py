@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
         config.optim.trainable = ("mspe_fm", "pgm_vi")  # ours: the dehazed image stays
         config.loss.target = "both"  # ours: the darker image is felt too
         config.loss.gradient = "signed"  # ours: magnitudes alone are met by noise
-        config.loss.beta = 0.3  # ours: more takes Q_MI and gave no more Q_AB/F
+        config.loss.beta = 0.8  # ours: more Q_SCD
+        config.loss.perceived = 0.02  # ours: less Q_CV
         config.data.whole_size = ((240, 320), (480, 640))  # ours: small for speed, full size for the end
         config.train.steps = 800  # ours: CPU
         config.optim.learning_rate = 1e-3  # ours

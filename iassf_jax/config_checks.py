@@ -71,7 +71,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name, known in (("target", TARGETS), ("gradient", GRADIENTS)):
         if config["loss"].get(name, next(iter(known))) not in known:
             problems.append(f"loss.{name}: use one of {', '.join(known)}")
-    for name in ("chroma", "beta"):
+    for name in ("chroma", "beta", "perceived"):
         if not 0 <= config["loss"].get(name, 0.0) < math.inf:
             problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
     names = config["optim"].get("trainable", ())

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.metrics.qcv import perceived_difference
 from iassf_jax.models.fusion import luma
 from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
 
@@ -39,14 +40,13 @@ def luma_maximum(visible: jax.Array, infrared: jax.Array) -> jax.Array:
 
 
 def luma_of_both(visible: jax.Array, infrared: jax.Array) -> jax.Array:
-    """`luma_maximum` with 10 % of how the darker of both differs from its mean, then 10 % more contrast (ours).
+    """`luma_maximum` with 12 % of how the darker of both differs from its mean (ours).
 
     So what the brighter image hides is still felt: the scores of fused images that ask for both sources rise.
     """
     lumas = luma(visible), luma(infrared)
     darker = jnp.minimum(*lumas)
-    wanted = jnp.maximum(*lumas) + 0.1 * (darker - darker.mean(axis=(1, 2), keepdims=True))
-    wanted = 1.1 * (wanted + 0.5) - 0.5  # around a dark grey: a bright image gets brighter
+    wanted = jnp.maximum(*lumas) + 0.12 * (darker - darker.mean(axis=(1, 2), keepdims=True))
     return jnp.clip(visible - lumas[0] + wanted, -1, 1)
 
 
@@ -85,6 +85,26 @@ def signed_gradient_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Arr
 GRADIENTS = {"magnitude": gradient_loss, "signed": signed_gradient_loss}
 
 
+def perceived_loss(fused: jax.Array, visible: jax.Array, infrared: jax.Array) -> jax.Array:
+    """Mean of the images' root of Q_CV, of lumas: some 5 to 40 levels. Ours; see `metrics.qcv`.
+
+    Nothing is rounded, and what extremes of the fused image do to the rest is not differentiated. A pair without an
+    edge counts as 0.
+    """
+    found, heat, clear = (_stretched(luma(images)[..., 0]) for images in (fused, infrared, visible))
+    difference, saliency = perceived_difference(found, heat, clear)
+    seen = (difference > 0) & (saliency > 0)  # the root has no slope at 0
+    safe = jnp.where(seen, difference, 1.0) / jnp.where(seen, saliency, 1.0)
+    return jnp.where(seen, jnp.sqrt(safe), 0.0).mean()
+
+
+def _stretched(x: jax.Array) -> jax.Array:
+    """float[B, H, W] in [-1, 1] to 0..255 by each image's extremes."""
+    x = jnp.clip(x, -1, 1)
+    low, high = (jax.lax.stop_gradient(f(x, axis=(1, 2), keepdims=True)) for f in (jnp.min, jnp.max))
+    return 255 * (x - low) / jnp.maximum(high - low, 1 / 127.5)
+
+
 def l1_loss(dehazed: jax.Array, visible: jax.Array) -> jax.Array:
     """mean |dehazed - visible| (Eq. 9); visible is the clear image."""
     return jnp.abs(dehazed - visible).mean()
@@ -100,6 +120,7 @@ def total_loss(
     chroma: float = 0.0,
     gradient: str = "magnitude",
     beta: float = 1.0,
+    perceived: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of Eq. 6 and its terms.
 
@@ -112,10 +133,11 @@ def total_loss(
         chroma: weight of the colours of the fused image (paper: no such term).
         gradient: one of `GRADIENTS` (paper: "magnitude").
         beta: weight of the gradient term (paper: 1).
+        perceived: weight of `perceived_loss`, of whole images (paper: no such term).
 
     Returns:
-        The loss and `{"loss", "intensity", "gradient", "l1"}`, and `chroma` where it has a weight: scalars; the terms
-        are unweighted.
+        The loss and `{"loss", "intensity", "gradient", "l1"}`, and `chroma` and `perceived` where they have a weight:
+        scalars; the terms are unweighted.
     """
     dehazed, fused, visible, infrared = (x.astype(jnp.float32) for x in (dehazed, fused, visible, infrared))
     infrared = jnp.broadcast_to(infrared, visible.shape)
@@ -128,4 +150,7 @@ def total_loss(
     if chroma:
         terms["chroma"] = chroma_loss(fused, visible, infrared, target)
         loss += chroma * terms["chroma"]
+    if perceived:
+        terms["perceived"] = perceived_loss(fused, visible, infrared)
+        loss += perceived * terms["perceived"]
     return loss, {"loss": loss, **terms}

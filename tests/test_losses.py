@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from iassf_jax import losses
+from iassf_jax.metrics.qcv import q_cv
 
 
 def test_sobel_of_a_ramp():
@@ -90,11 +92,44 @@ def test_the_target_of_both_feels_the_darker_one():
     """Greys of two pixels: brighter 0.4, 0.2 and darker 0.0, -0.2, whose mean is -0.1."""
     visible = jnp.tile(jnp.array([0.4, -0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
     infrared = jnp.tile(jnp.array([0.0, 0.2]).reshape(1, 1, 2, 1), (1, 1, 1, 3))
-    wanted = [1.1 * (0.4 + 0.1 * 0.1 + 0.5) - 0.5, 1.1 * (0.2 - 0.1 * 0.1 + 0.5) - 0.5]
+    wanted = [0.4 + 0.12 * 0.1, 0.2 - 0.12 * 0.1]
     np.testing.assert_allclose(losses.luma_of_both(visible, infrared)[0, 0, :, 1], wanted, rtol=1e-5)
     red = visible + jnp.array([0.2, 0.0, 0.0]).reshape(1, 1, 1, 3)
     found = losses.luma_of_both(red, infrared)
     np.testing.assert_allclose(found[..., 0] - found[..., 1], 0.2, rtol=1e-5)
+
+
+def grey_images(rng, count=3, height=40, width=56):
+    """uint8[count, H, W] with coarse and fine structure, from 0 to 255."""
+    coarse = np.repeat(np.repeat(rng.uniform(0, 200, (count, height // 8, width // 8)), 8, axis=1), 8, axis=2)
+    images = np.uint8(coarse + rng.uniform(0, 50, (count, height, width)))
+    images[:, 0, 0], images[:, -1, -1] = 0, 255
+    return images
+
+
+def test_the_perceived_loss_is_the_root_of_q_cv():
+    images = grey_images(np.random.default_rng(0))
+    fused, visible, infrared = (jnp.asarray(x[None, ..., None] / 127.5 - 1, jnp.float32) for x in images)
+    fused, visible = (jnp.tile(x, (1, 1, 1, 3)) for x in (fused, visible))
+    expected = float(q_cv(*(images[[i]] for i in (0, 2, 1)))[0])
+    assert losses.perceived_loss(fused, visible, infrared) == pytest.approx(expected**0.5, rel=1e-4)
+    # Other extremes are the same image to it, as long as nothing is clipped.
+    assert losses.perceived_loss(0.5 * fused + 0.2, visible, infrared) == pytest.approx(expected**0.5, rel=1e-4)
+    four = (visible, fused, visible, infrared)
+    plain, without = losses.total_loss(*four)
+    loss, terms = losses.total_loss(*four, perceived=0.5)
+    assert loss == pytest.approx(float(plain) + 0.5 * expected**0.5, rel=1e-4)
+    assert "perceived" in terms and "perceived" not in without
+
+
+def test_the_perceived_loss_falls_along_its_gradient_and_is_nothing_without_edges():
+    images = grey_images(np.random.default_rng(1))
+    fused, visible, infrared = (jnp.tile(jnp.float32(x[None, ..., None] / 127.5 - 1), (1, 1, 1, 3)) for x in images)
+    value, slope = jax.value_and_grad(losses.perceived_loss)(fused, visible, infrared)
+    assert losses.perceived_loss(fused - 0.5 * slope, visible, infrared) < value - 0.1 * jnp.square(slope).sum()
+    flat = jnp.full_like(fused, -1.0)  # zeros after stretching, and none beyond the borders
+    value, slope = jax.value_and_grad(losses.perceived_loss)(fused, flat, flat)
+    assert value == 0 and not np.any(slope)
 
 
 def test_terms_of_the_release(golden):

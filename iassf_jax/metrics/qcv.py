@@ -27,19 +27,23 @@ def q_cv(fused: jax.Array, infrared: jax.Array, visible: jax.Array) -> jax.Array
         Information Fusion 2007, with the Mannos-Sakrison filter. Agrees with `metricChen.m` (Z. Liu) and
         `metricsQcv.m` of VIFB on grey images.
     """
-    stretched = _stretch(fused)
-    height, width = stretched.shape[1:]
+    difference, saliency = perceived_difference(*map(_stretch, (fused, infrared, visible)))
+    return difference / saliency
+
+
+def perceived_difference(fused: jax.Array, infrared: jax.Array, visible: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q_CV of images that are stretched already, float[B, H, W] in 0..255, as numerator and denominator: float[B]."""
+    height, width = fused.shape[1:]
     contrast = np.fft.ifftshift(_contrast_sensitivity(height, width))[:, : width // 2 + 1]  # it is symmetric
     contrast = jnp.asarray(contrast)[None].astype(jnp.result_type(complex))
     numerator = denominator = 0.0
     for source in (infrared, visible):
-        x = _stretch(source)
-        across, down = sobel(x)
+        across, down = sobel(source)
         saliency = _block_sums(jnp.sqrt(across * across + down * down) ** _ALPHA)
-        difference = jnp.fft.irfft2(jnp.fft.rfft2(x - stretched) * contrast, s=(height, width))
+        difference = jnp.fft.irfft2(jnp.fft.rfft2(source - fused) * contrast, s=(height, width))
         numerator += (saliency * _block_sums(difference * difference) / _BLOCK**2).sum(axis=(1, 2))
         denominator += saliency.sum(axis=(1, 2))
-    return numerator / denominator
+    return numerator, denominator
 
 
 def _stretch(x: jax.Array) -> jax.Array:
