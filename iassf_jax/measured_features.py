@@ -33,7 +33,7 @@ GRID = (60, 80)
 PIECE = 50
 """Images in a file of measurements: what a stopped run may lose."""
 BATCH = 2
-"""Images that the network runs at once."""
+"""Images that the network runs at once, where there are so many."""
 
 Measured = dict[str, np.ndarray]
 """float16: `terms` [N, *GRID, C, outputs], each channel's part of the last layer; `hazy`, `clear` [N, *GRID, 3]."""
@@ -135,10 +135,11 @@ def measurements(
 
 def _piece(data: ConfigDict, source: pipeline.Source, seed: int, weights: Weights) -> Measured:
     """Follows from its arguments alone, so that pieces can be made in any order."""
-    iterator = pipeline.train_iterator(data, source, BATCH, seed)
+    batch_size = min(BATCH, len(source))
+    iterator = pipeline.train_iterator(data, source, batch_size, seed)
     rng = np.random.default_rng(seed)
     try:
-        batches = [measure(weights, next(iterator), rng) for _ in range(PIECE // BATCH)]
+        batches = [measure(weights, next(iterator), rng) for _ in range(PIECE // batch_size)]
     finally:
         iterator.close()
     return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

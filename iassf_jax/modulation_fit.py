@@ -233,8 +233,6 @@ def _check(config: ConfigDict) -> None:
     problems = [
         f"fit.{name} is {config.fit[name]}: use {low} or more" for name, low in lowest.items() if config.fit[name] < low
     ]
-    if config.fit.scenes == 1:
-        problems.append("fit.scenes is 1: use 0, or 2 or more")
     if not config.fit.smoothing > 0:
         problems.append(f"fit.smoothing is {config.fit.smoothing}: use a number above 0, e.g. 0.1")
     if config.fit.regions not in REGIONS:

@@ -21,6 +21,12 @@ REPOSITORY = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A compilation cache for all of these runs: they compile the same programs."""
+    return tmp_path_factory.mktemp("cache")
+
+
 def start(workdir, cache, *flags):
     command = [sys.executable, "train.py", "--config", "tests/tiny.py", "--workdir", str(workdir)]
     command += ["--compilation_cache", str(cache), "--config.train.steps=6", "--config.checkpoint.every=3", *flags]
@@ -52,9 +58,8 @@ def wait_for(path, process):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_after_kill_is_exact(tmp_path, workers):
+def test_resuming_after_kill_is_exact(tmp_path, cache, workers):
     flags = [f"--config.data.num_workers={workers}"]
-    cache = tmp_path / "cache"
     finish(start(tmp_path / "whole", cache, *flags))
 
     # So many steps that the kill comes before the end; the schedule's length must stay, so steps stay 6 in the rerun.
@@ -75,8 +80,8 @@ def test_resuming_after_kill_is_exact(tmp_path, workers):
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
-def test_sigterm_saves_and_leaves(tmp_path):
-    process = start(tmp_path / "run", tmp_path / "cache", "--config.train.steps=100000", "--config.train.log_every=1")
+def test_sigterm_saves_and_leaves(tmp_path, cache):
+    process = start(tmp_path / "run", cache, "--config.train.steps=100000", "--config.train.log_every=1")
     log = tmp_path / "run" / "metrics.jsonl"
     wait_for(log, process)
     while not log.read_text():
@@ -99,8 +104,8 @@ def test_sigterm_saves_and_leaves(tmp_path):
         (["--config.model.dtype=float16"], "float32, bfloat16"),
     ],
 )
-def test_bad_settings_are_one_line(tmp_path, flags, words):
-    process = start(tmp_path / "run", tmp_path / "cache", *flags)
+def test_bad_settings_are_one_line(tmp_path, cache, flags, words):
+    process = start(tmp_path / "run", cache, *flags)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if line.strip()]

@@ -52,8 +52,7 @@ def data_rates(batches: int = 40, height: int = 480, width: int = 640) -> dict[s
 
 
 def _settings() -> Iterator[tuple[str, Any, int]]:
-    many = max(1, min(8, len(os.sched_getaffinity(0)) - 1))
-    for workers in (0, many):
+    for workers in sorted({0, 1, min(8, len(os.sched_getaffinity(0)))}):  # one and many: how it grows with workers
         yield f"configs/msrs.py, crop 256, {workers} workers", msrs.get_config(), workers
         yield f"configs/haze.py, crop 128, {workers} workers", haze.get_config(), workers
 

@@ -296,7 +296,9 @@ def apply_haze(
     u = clear.reshape(height, 3 * width).astype(real)
     u /= maximum
     u *= t
-    u += airlight * (1 - t)
+    np.subtract(1, t, out=t)  # in place from here on: new arrays of this size cost more than the arithmetic
+    t *= airlight
+    u += t
     if params.half_range:
         u *= real(0.5)
         u += real(0.5)

@@ -4,6 +4,7 @@ Nothing here runs JAX: Grain's worker processes import this module.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import math
 import os
@@ -161,7 +162,7 @@ class Augment(grain.transforms.RandomMap):
 
     With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
     prompts, which are stretched over the image, and haze keep their places to each other. With a `min_scale` below 1
-    the hazy image is shrunk by a factor drawn between it and 1 before the crop, so that crops show more of a scene.
+    a larger piece of the hazy image is shrunk to the crop, by a factor drawn between it and 1, to show more of a scene.
     `permute_chance` is of another order of the visible image's colours, before any haze.
     """
 
@@ -181,7 +182,10 @@ class Augment(grain.transforms.RandomMap):
         if self.permute_chance and rng.random() < self.permute_chance:
             order = rng.permutation(3)
             layers |= {name: layers[name][..., order] for name in ("clear", "hazy") if name in layers}
-        layers = self._resized(layers, rng, self.whole_size) if self.whole_size else self._crop(layers, rng)
+        if self.whole_size:
+            layers = _area_resized({**layers, "hazy": add_haze(layers, rng, self.haze)}, self.whole_size)
+        else:
+            layers = self._crop(layers, rng)
         layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
         turns = int(rng.integers(4)) if self.rotations else 0
@@ -192,27 +196,27 @@ class Augment(grain.transforms.RandomMap):
         return out
 
     def _crop(self, layers: Example, rng: np.random.Generator) -> Example:
-        if self.min_scale < 1:
-            layers = self._shrink(layers, rng)
         layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
         guide = layers["clear"]
         height, width = guide.shape[:2]
-        top, left = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
-        cut = {name: x[top : top + self.crop, left : left + self.crop] for name, x in layers.items()}
-        if self.min_scale < 1:
-            return cut
-        return {**cut, "hazy": add_haze(cut, rng, self.haze, (top, left, height, width), guide)}
+        side = self._side(min(height, width), rng)
+        top, left = (int(rng.integers(n - side + 1)) for n in (height, width))
+        cut = {name: x[top : top + side, left : left + side] for name, x in layers.items()}
+        cut["hazy"] = add_haze(cut, rng, self.haze, (top, left, height, width), guide)
+        return cut if side == self.crop else _area_resized(cut, (self.crop, self.crop))
 
-    def _shrink(self, layers: Example, rng: np.random.Generator) -> Example:
-        """A hazed whole image, not below the size of the crop; the factor's logarithm is drawn evenly."""
-        sides = layers["clear"].shape[:2]
-        low = min(1.0, max(self.min_scale, self.crop / min(sides)))
-        scale = math.exp(rng.uniform(math.log(low), 0.0))
-        return self._resized(layers, rng, tuple(max(round(n * scale), 1) for n in sides))
+    def _side(self, longest: int, rng: np.random.Generator) -> int:
+        """Of the square that is shrunk to the crop; the factor's logarithm is drawn evenly."""
+        if self.min_scale >= 1:
+            return self.crop
+        low = max(self.min_scale, self.crop / longest)
+        return min(round(self.crop / math.exp(rng.uniform(math.log(low), 0.0))), longest)
 
-    def _resized(self, layers: Example, rng: np.random.Generator, size: tuple[int, ...]) -> Example:
-        layers = {**layers, "hazy": add_haze(layers, rng, self.haze)}
-        return {name: cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA) for name, x in layers.items()}
+
+def _area_resized(layers: Example, size: tuple[int, ...]) -> Example:
+    """The images that train, shrunk to (height, width)."""
+    names = ("hazy", "clear", "infrared")
+    return {name: cv2.resize(layers[name], size[::-1], interpolation=cv2.INTER_AREA) for name in names}
 
 
 def _at_least(x: np.ndarray, size: int) -> np.ndarray:
@@ -270,11 +274,12 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
 
 
 def _start_worker(worker: int, num_workers: int) -> None:
-    """Leaves OpenCV one thread, and ends this worker process when the training process is gone.
+    """Leaves OpenCV one thread, keeps freed memory, and ends this process when the training process is gone.
 
     Workers are as many as there shall be threads; and a training process that is killed cannot end them.
     """
     cv2.setNumThreads(1)
+    _keep_freed_memory()
     with contextlib.suppress(ValueError):  # Ctrl-C is the training process's business
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
@@ -285,6 +290,18 @@ def _start_worker(worker: int, num_workers: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Arrays of an image's size in memory that was used before: new pages cost more than most of what is done to them.
+
+    Where the C library is not glibc, nothing happens.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(mmap_threshold, 32 * 2**20)
+        set_option(trim_threshold, 2**30)
 
 
 @contextlib.contextmanager
