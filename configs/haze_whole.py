@@ -14,6 +14,8 @@ def get_config() -> ConfigDict:
     """`configs/haze.py` with whole images of two sizes and a schedule for a CPU."""
     config = haze.get_config()
     with config.unlocked():
+        config.model.global_modulation = True  # ours: how dense the haze is as a whole; crops could not teach it
+        config.model.modulation_passes = 2  # ours: the second sees what the first made of it
         # Ours: most images are 4:3 or wider; with one size alone haze of the other is misjudged (docs/weights.md).
         config.data.whole_size = ((240, 320), (240, 320), (480, 640))
         config.data.haze.kinds += ("homogeneous", "none")  # ours: two of eleven each, or they are forgotten

@@ -73,7 +73,8 @@ def fit_modulation(config: ConfigDict, workdir: str | Path) -> Weights:
 def fit(weights: Weights, measured: Measured, held_out: Measured, config: ConfigDict, log: RunLog) -> Weights:
     """Fits fresh modulations to measurements of a network without.
 
-    The loss is the mean of the images' PSNR. The optimizer sees descriptions whitened by their covariance over the
+    The loss is the mean of the images' PSNR below `fit.ceiling`, and `fit.harm` times the square of what an image has
+    less than without modulation. The optimizer sees descriptions whitened by their covariance over the
     measured images: means and extremes of a scene go up and down together, and what tells hazes apart is the little by
     which they do not. In the end that is folded into the first layer of each.
 
@@ -96,10 +97,9 @@ def fit(weights: Weights, measured: Measured, held_out: Measured, config: Config
     optimizer, _ = make_optimizer({**config.optim, "trainable": ()}, config.train.steps)
 
     def loss(modulations: Modulations, batch: Measured) -> jax.Array:
-        found = dehazed([fold(x) for x in modulations], convolution, batch)[-1]
-        error = jnp.square(found - jnp.asarray(batch["clear"], jnp.float32)).mean(axis=(1, 2, 3))
-        # PSNR; what is added keeps a perfect image from counting without bound.
-        return -10 * jnp.log10(4 / (error + 1e-5)).mean()
+        before, *_, after = dehazed([fold(x) for x in modulations], convolution, batch)
+        before, after = (_psnr_below(config.fit.ceiling, x, batch["clear"]) for x in (before, after))
+        return (config.fit.harm * jnp.square(jax.nn.relu(before - after)) - after).mean()
 
     @jax.jit
     def step(modulations: Modulations, state: Any, batch: Measured) -> tuple[Modulations, Any, jax.Array]:
@@ -177,6 +177,12 @@ def whitening(descriptions: np.ndarray, smoothing: float) -> Callable[[Mapping[s
     return fold
 
 
+def _psnr_below(ceiling: float, image: jax.Array, clear: np.ndarray) -> jax.Array:
+    """PSNR in dB, levelled off before the ceiling: what is all but perfect counts little. float32[B]."""
+    error = jnp.square(image - jnp.asarray(clear, jnp.float32)).mean(axis=(1, 2, 3))
+    return 10 * jnp.log10(4 / (error + 4 * 10 ** (-ceiling / 10)))
+
+
 def _batches(measured: Measured, config: ConfigDict) -> Iterator[Measured]:
     """One for each step; every second is mirrored where the data may be."""
     rng = np.random.default_rng(config.seed)
@@ -233,6 +239,10 @@ def _check(config: ConfigDict) -> None:
     problems = [
         f"fit.{name} is {config.fit[name]}: use {low} or more" for name, low in lowest.items() if config.fit[name] < low
     ]
+    if not config.fit.ceiling > 0:
+        problems.append(f"fit.ceiling is {config.fit.ceiling}: use a PSNR in dB, e.g. 56")
+    if not config.fit.harm >= 0:
+        problems.append(f"fit.harm is {config.fit.harm}: use 0 or more")
     if not config.fit.smoothing > 0:
         problems.append(f"fit.smoothing is {config.fit.smoothing}: use a number above 0, e.g. 0.1")
     if config.fit.regions not in REGIONS:

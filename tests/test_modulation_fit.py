@@ -169,6 +169,8 @@ def test_a_fit_brings_dehazed_images_of_the_network_nearer_to_clear_ones(network
         (lambda c: c.fit.update(images=1), "fit.images is 1: use 2 or more"),
         (lambda c: c.fit.update(scenes=-1), "fit.scenes is -1: use 0 or more"),
         (lambda c: c.fit.update(smoothing=0.0), "fit.smoothing is 0.0"),
+        (lambda c: c.fit.update(ceiling=0.0), "fit.ceiling is 0.0"),
+        (lambda c: c.fit.update(harm=-1.0), "fit.harm is -1.0"),
         (lambda c: c.train.update(steps=0), "train.steps is 0"),
         (lambda c: c.data.update(whole_size=()), "data.whole_size is ()"),
         (lambda c: c.update(init_from=""), "init_from is empty"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import haze, haze_small, msrs_whole
+from configs import haze_small, haze_whole, msrs_whole
 from iassf_jax.convert.formats import read_weights
 from iassf_jax.data.haze import apply_haze, draw_haze
 from iassf_jax.data.scenes import SceneSource
@@ -14,7 +14,7 @@ from iassf_jax.models import build_model, full_settings
 
 @pytest.mark.parametrize(
     "name, config, step",
-    [("iassf-msrs", msrs_whole, 70), ("iassf-haze", haze, 300), ("iassf-haze-small", haze_small, 850)],
+    [("iassf-msrs", msrs_whole, 70), ("iassf-haze", haze_whole, 3200), ("iassf-haze-small", haze_small, 850)],
 )
 def test_they_are_of_their_config_and_last_stage(name, config, step):
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config.get_config().model.to_dict().items()}
