@@ -86,6 +86,7 @@ def test_the_notebook_runs_in_a_fresh_kernel(committed, tmp_path, monkeypatch):
     for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(folders["jupyter"]))
     monkeypatch.setenv("TMPDIR", str(folders["temporary"]))
+    monkeypatch.setenv("XLA_FLAGS", "")  # as users run it; what the tests spare in compiling, its cells take to run
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folders["cache"]))
