@@ -235,14 +235,14 @@ def _check(config: ConfigDict) -> None:
     check_config(config)
     if "fit" not in config:
         raise UserError("the config has no fit: start from configs/msrs_modulation.py")
-    lowest = {"images": 2, "scenes": 0, "val_images": 1}
+    lowest = {"images": 2, "scenes": 0, "val_images": 1, "harm": 0}
     problems = [
-        f"fit.{name} is {config.fit[name]}: use {low} or more" for name, low in lowest.items() if config.fit[name] < low
+        f"fit.{name} is {config.fit[name]}: use {low} or more"
+        for name, low in lowest.items()
+        if not config.fit[name] >= low  # nor NaN
     ]
     if not config.fit.ceiling > 0:
         problems.append(f"fit.ceiling is {config.fit.ceiling}: use a PSNR in dB, e.g. 56")
-    if not config.fit.harm >= 0:
-        problems.append(f"fit.harm is {config.fit.harm}: use 0 or more")
     if not config.fit.smoothing > 0:
         problems.append(f"fit.smoothing is {config.fit.smoothing}: use a number above 0, e.g. 0.1")
     if config.fit.regions not in REGIONS:

@@ -171,6 +171,7 @@ def test_a_fit_brings_dehazed_images_of_the_network_nearer_to_clear_ones(network
         (lambda c: c.fit.update(smoothing=0.0), "fit.smoothing is 0.0"),
         (lambda c: c.fit.update(ceiling=0.0), "fit.ceiling is 0.0"),
         (lambda c: c.fit.update(harm=-1.0), "fit.harm is -1.0"),
+        (lambda c: c.fit.update(harm=float("nan")), "fit.harm is nan"),
         (lambda c: c.train.update(steps=0), "train.steps is 0"),
         (lambda c: c.data.update(whole_size=()), "data.whole_size is ()"),
         (lambda c: c.update(init_from=""), "init_from is empty"),
