@@ -83,6 +83,12 @@ def get_config() -> ConfigDict:
     data.rotations = False  # ours; the release rotates
     data.num_workers = 0  # ours: worker processes; a few where there is a GPU
     data.haze = ConfigDict({"kinds": ("msrs_release",), "ranges": ConfigDict()})  # paper: drawn anew each epoch
+    data.relight = relight = ConfigDict()  # ours, off: the clear visible image in another light, before any haze
+    relight.chance = 0.0  # ours
+    relight.gain = (0.35, 1.0)  # ours: down to dusk
+    relight.gamma = (0.7, 1.8)  # ours
+    relight.tint = (-0.12, 0.12)  # ours: added to the gain of each colour
+    relight.black = (0.0, 0.06)  # ours: brightness of what was black
     data.degrade = degrade = ConfigDict()  # ours, all off: what cameras do to the inputs, drawn for each crop
     degrade.noise_chance = 0.0  # ours: of noise on the hazy crop
     degrade.shot_noise = (0.0, 0.001)  # ours: variance at full brightness; 0.001 is a deviation of 8 of 255

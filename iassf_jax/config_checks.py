@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from iassf_jax.data.degrade import problems_of
+from iassf_jax.data import degrade, relight
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
@@ -93,7 +93,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
     elif config["data"]["rotations"] and any(height != width for height, width in sizes):
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
-    problems += problems_of(config["data"].get("degrade", {}))
+    problems += degrade.problems_of(config["data"].get("degrade", {}))
+    problems += relight.problems_of(config["data"].get("relight", {}))
+    if config["data"].get("relight", {}).get("chance") and "stored" in kinds:
+        problems.append("data.relight changes clear images, but stored haze keeps its light: set its chance to 0")
     if "depth" in kinds and config["data"]["source"] == "pairs":
         data = config["data"]
         if not data["folders"]["depth"]:

@@ -228,6 +228,7 @@ def _plain_inputs(data: ConfigDict) -> ConfigDict:
     with data.unlocked():
         data.update(permute_chance=0.0, horizontal_flip=False, vertical_flip=False, rotations=False, min_scale=1.0)
         data.degrade.update(noise_chance=0.0, jpeg_chance=0.0, infrared_chance=0.0)
+        data.relight = {"chance": 0.0}
     return data
 
 

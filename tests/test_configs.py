@@ -54,6 +54,8 @@ def test_the_papers_setting():
         ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),
         ("data", {"num_workers": -1}, "data.num_workers"),
         ("optim", {"trainable": (3,)}, "optim.trainable is .3,.: use names"),
+        ("data", {"relight": {"chance": 2.0}}, "relight.chance is 2.0: use 0 to 1"),
+        ("data", {"relight": {"gain": (1.0, 0.5)}}, "relight.gain is .* between 0.01 and 10"),
         ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),
         ("data", {"degrade": {"jpeg_quality": (90, 40)}}, "degrade.jpeg_quality is .* between 1 and 100"),
     ],
@@ -73,11 +75,20 @@ def test_a_setting_that_the_loss_lacks_is_named():
         check_config(config)
 
 
-def test_configs_of_older_runs_have_no_degrade():
+def test_configs_of_older_runs_have_no_degrade_and_no_relight():
     config = msrs.get_config()
     with config.unlocked():
-        del config.data.degrade
+        del config.data.degrade, config.data.relight
     check_config(config)
+
+
+def test_stored_haze_cannot_be_relit():
+    config = msrs.get_config()
+    config.data.haze.kinds = ("stored", "none")
+    check_config(config)
+    config.data.relight.chance = 0.1
+    with pytest.raises(UserError, match="stored haze keeps its light"):
+        check_config(config)
 
 
 @pytest.mark.parametrize("kinds, words", [((), "list of names"), (("fog",), "'fog'")])

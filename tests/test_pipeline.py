@@ -186,6 +186,19 @@ def test_colours_change_places_before_any_haze():
     assert {tuple(x.round()) for x in orders} == set(itertools.permutations(means))
 
 
+@pytest.mark.parametrize("whole", [(), (48, 64)])
+def test_another_light_comes_before_haze(whole):
+    """Of black images every light is grey, and what haze adds to that is the same everywhere."""
+    raw = {"index": np.int64(0), "clear": np.zeros((48, 64, 3), np.uint8), "infrared": np.zeros((48, 64), np.uint8)}
+    light = {"chance": 1.0, "black": (0.2, 0.3)}
+    haze = {"kinds": ("homogeneous",), "ranges": {}}
+    augment = pipeline.Augment(24, haze, whole_size=whole, relight=light)
+    out = augment.random_map(raw, np.random.default_rng(0))
+    assert -0.61 < out["clear"].min() == out["clear"].max() < -0.39
+    assert (out["hazy"] > out["clear"]).all()
+    np.testing.assert_array_equal(out["infrared"], -1)
+
+
 def test_images_smaller_than_the_crop_are_mirrored():
     raw = {"index": np.int64(0), "clear": np.full((9, 30, 3), 100, np.uint8), "infrared": np.zeros((9, 30), np.uint8)}
     out = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}).random_map(raw, np.random.default_rng(0))

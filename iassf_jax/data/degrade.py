@@ -10,11 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from iassf_jax.data.drawn import Range, draw, happens, range_problems
+
 Array = np.ndarray
 
 # Field of `data.degrade` -> value that leaves everything as it is, and how far it may reach.
 _CHANCES = ("noise_chance", "jpeg_chance", "infrared_chance")
-_RANGES: Mapping[str, tuple[tuple[float, float], float, float]] = {
+_RANGES: Mapping[str, Range] = {
     "shot_noise": ((0.0, 0.0), 0, 1),
     "read_noise": ((0.0, 0.0), 0, 1),
     "jpeg_quality": ((100, 100), 1, 100),
@@ -27,15 +29,7 @@ _RANGES: Mapping[str, tuple[tuple[float, float], float, float]] = {
 
 def problems_of(settings: Mapping[str, Any]) -> list[str]:
     """What cannot work in a `data.degrade` section, a sentence each; the section may be empty, as in older runs."""
-    problems = [f"data.degrade has no {name!r}" for name in settings if name not in (*_CHANCES, *_RANGES)]
-    for name in _CHANCES:
-        if not 0 <= settings.get(name, 0) <= 1:
-            problems.append(f"data.degrade.{name} is {settings[name]}: use 0 to 1")
-    for name, (default, lowest, highest) in _RANGES.items():
-        pair = settings.get(name, default)
-        if not (isinstance(pair, tuple | list) and len(pair) == 2 and lowest <= pair[0] <= pair[1] <= highest):
-            problems.append(f"data.degrade.{name} is {pair}: give (low, high) between {lowest:g} and {highest:g}")
-    return problems
+    return range_problems("data.degrade", settings, _CHANCES, _RANGES)
 
 
 def degrade(hazy: Array, infrared: Array, rng: np.random.Generator, settings: Mapping[str, Any]) -> tuple[Array, Array]:
@@ -50,23 +44,14 @@ def degrade(hazy: Array, infrared: Array, rng: np.random.Generator, settings: Ma
     Returns:
         Both, of their types and shapes.
     """
-    if _happens("noise_chance", rng, settings):
-        hazy = add_noise(hazy, rng, *(_draw(name, rng, settings) for name in ("shot_noise", "read_noise")))
-    if _happens("jpeg_chance", rng, settings):
-        hazy = recompress(hazy, round(_draw("jpeg_quality", rng, settings)))
-    if _happens("infrared_chance", rng, settings):
+    if happens("noise_chance", rng, settings):
+        hazy = add_noise(hazy, rng, *(draw(name, rng, settings, _RANGES) for name in ("shot_noise", "read_noise")))
+    if happens("jpeg_chance", rng, settings):
+        hazy = recompress(hazy, round(draw("jpeg_quality", rng, settings, _RANGES)))
+    if happens("infrared_chance", rng, settings):
         names = ("infrared_gain", "infrared_gamma", "infrared_contrast", "infrared_offset")
-        infrared = change_levels(infrared, *(_draw(name, rng, settings) for name in names))
+        infrared = change_levels(infrared, *(draw(name, rng, settings, _RANGES) for name in names))
     return hazy, infrared
-
-
-def _happens(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> bool:
-    chance = settings.get(name, 0)
-    return chance > 0 and rng.random() < chance
-
-
-def _draw(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> float:
-    return float(rng.uniform(*settings.get(name, _RANGES[name][0])))
 
 
 def add_noise(image: Array, rng: np.random.Generator, shot: float, read: float) -> Array:

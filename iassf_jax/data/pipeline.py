@@ -25,6 +25,7 @@ from iassf_jax.data.degrade import degrade
 from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
 from iassf_jax.data.layouts import SPLITS, Pair, PairList
 from iassf_jax.data.packed import open_packed
+from iassf_jax.data.relight import relight
 from iassf_jax.data.roots import find_pairs_in_roots, is_packed
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
@@ -163,7 +164,8 @@ class Augment(grain.transforms.RandomMap):
     With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
     prompts, which are stretched over the image, and haze keep their places to each other. With a `min_scale` below 1
     a larger piece of the hazy image is shrunk to the crop, by a factor drawn between it and 1, to show more of a scene.
-    `permute_chance` is of another order of the visible image's colours, before any haze.
+    `permute_chance` is of another order of the visible image's colours; that and `relight`, the section of a config of
+    that name, come before any haze.
     """
 
     crop: int
@@ -175,6 +177,7 @@ class Augment(grain.transforms.RandomMap):
     whole_size: tuple[int, ...] = ()
     min_scale: float = 1.0
     permute_chance: float = 0.0
+    relight: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`)."""
@@ -182,6 +185,7 @@ class Augment(grain.transforms.RandomMap):
         if self.permute_chance and rng.random() < self.permute_chance:
             order = rng.permutation(3)
             layers |= {name: layers[name][..., order] for name in ("clear", "hazy") if name in layers}
+        layers["clear"] = relight(layers["clear"], rng, self.relight)
         if self.whole_size:
             layers = _area_resized({**layers, "hazy": add_haze(layers, rng, self.haze)}, self.whole_size)
         else:
@@ -247,7 +251,7 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
     names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance")
     settings = {name: data[name] for name in names if name in data}  # configs of older runs have fewer
-    settings |= {"degrade": dict(data.get("degrade", {}))}
+    settings |= {name: dict(data.get(name, {})) for name in ("degrade", "relight")}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     sizes = whole_sizes(data.get("whole_size", ())) or ((),)
     dataset = grain.MapDataset.mix(
