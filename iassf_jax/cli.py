@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     how = pack.add_mutually_exclusive_group()
     how.add_argument("--quality", type=int, default=92, help="of JPEG, for 8-bit images (default: 92)")
     how.add_argument("--lossless", action="store_true", help="PNG for everything, about four times as large")
+    how.add_argument("--raw", action="store_true", help="pixels as they are, large, and read without being decoded")
     pack.add_argument("--without-hazy", action="store_true", help="leave stored hazy images out")
     pack.add_argument("--layout", default="auto", help="as --config.data.layout")
     pack.add_argument("--folder", action="append", default=[], type=_folder, metavar="ROLE=PATH",
@@ -355,6 +356,7 @@ def _pack(args: argparse.Namespace) -> int:
             folders=folders,
             val_fraction=args.val_fraction,
             quality=None if args.lossless else args.quality,
+            raw=args.raw,
             with_hazy=not args.without_hazy,
             progress=_show(bar),
         )

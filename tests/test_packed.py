@@ -36,9 +36,10 @@ def same(one, other):
         np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.parametrize("how", [{"quality": None}, {"raw": True}])
 @pytest.mark.parametrize("split", ["train", "val", "test", "all"])
-def test_lossless_pack_gives_the_files_examples(scenes, tmp_path, split):
-    packed = pack(str(scenes), tmp_path / "packed", quality=None, shard_bytes=15_000)
+def test_lossless_packs_give_the_files_examples(scenes, tmp_path, split, how):
+    packed = pack(str(scenes), tmp_path / "packed", **how, shard_bytes=15_000)
     assert packed.pairs == 5 and 1 < packed.shards <= 5
     files, _ = pipeline.make_source(config(scenes), split)
     source, found = pipeline.make_source(config(tmp_path / "packed"), split)
@@ -61,6 +62,21 @@ def test_jpeg_keeps_images_within_a_few_levels_and_16_bits_and_depth_exactly(sce
         np.testing.assert_array_equal(source[i]["depth"], files[i]["depth"])
         difference = np.abs(source[i]["clear"].astype(int) - files[i]["clear"])
         assert 0 < difference.mean() < 3
+
+
+def test_raw_keeps_16_bits_and_grey_images(scenes, tmp_path):
+    paths = sorted((scenes / "ir").iterdir())
+    deep = images.read_image(paths[0]).astype(np.uint16) * 257 + 3
+    images.write_image(paths[0], deep)
+    grey = images.read_image(scenes / "vi" / paths[1].name)[..., 0]
+    images.write_image(scenes / "vi" / paths[1].name, grey)
+    main_arguments = ["pack", "--data", str(scenes), "--output", str(tmp_path / "packed"), "--raw"]
+    with pytest.raises(SystemExit, match="0"):
+        main(main_arguments)
+    source = open_packed(tmp_path / "packed", "all", "depth", 1.0)
+    np.testing.assert_array_equal(source[0]["infrared"], deep)
+    np.testing.assert_array_equal(source[1]["clear"], np.stack([grey] * 3, axis=-1))
+    assert json.loads((tmp_path / "packed" / "pack.json").read_text())["encoding"] == "NPY, lossless"
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -35,16 +35,17 @@ def start_up(height: int = 480, width: int = 640) -> dict[str, float]:
 
 
 def data_rates(batches: int = 40, height: int = 480, width: int = 640) -> dict[str, float]:
-    """Training images a second that the pipeline makes of PNG files, and of the same pairs packed as JPEG."""
+    """Training images a second that the pipeline makes of PNG files, and of the same pairs packed, as JPEG and raw."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for i, scene in enumerate(SceneSource(24, 0, height, width)):
             images.write_image(root / "png" / "vi" / f"{i}.png", scene.visible)
             images.write_image(root / "png" / "ir" / f"{i}.png", scene.infrared)
         pack(str(root / "png"), root / "packed", val_fraction=0.0)
+        pack(str(root / "png"), root / "raw", val_fraction=0.0, raw=True)
         rates = {}
         for title, config, workers in _settings():
-            for form in ("png", "packed"):
+            for form in ("png", "packed", "raw"):
                 with config.unlocked():
                     config.data.update(root=str(root / form), num_workers=workers, val_fraction=0.0)
                 rates[f"{title}, {form}"] = _rate(config, batches)

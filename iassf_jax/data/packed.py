@@ -2,7 +2,7 @@
 
 A packed folder stands for the data set that it was made of: give it as `data.root`. It travels as a few pieces, and
 Grain reads any of its pairs without a search. A record is a MessagePack map: role (visible, infrared, hazy, depth) ->
-the content of an image file (or .npy file), so that nothing but the lossy JPEG, where that is asked for, changes.
+the content of an image file or .npy file, so that nothing but the lossy JPEG, where that is asked for, changes.
 """
 
 import contextlib
@@ -70,11 +70,11 @@ class PackedSource:
         stem = self.stems[index]
         example = {
             "index": np.int64(index),
-            "clear": images.three_channels(images.decode_image(stem, files["visible"])),
-            "infrared": images.decode_image(stem, files["infrared"]),
+            "clear": images.three_channels(_values(stem, files["visible"])),
+            "infrared": _values(stem, files["infrared"]),
         }
         if "hazy" in files:
-            example["hazy"] = images.three_channels(images.decode_image(stem, files["hazy"]))
+            example["hazy"] = images.three_channels(_values(stem, files["hazy"]))
         if "depth" in files and self.depth_meaning:
             check_depth_settings(self.depth_meaning, self.depth_scale)
             example["depth"] = metres_of(stem, _values(stem, files["depth"]), self.depth_meaning, self.depth_scale)
@@ -160,6 +160,7 @@ def pack(
     folders: Mapping[str, str] | None = None,
     val_fraction: float = 0.05,
     quality: int | None = 92,
+    raw: bool = False,
     with_hazy: bool = True,
     shard_bytes: int = 15 * 2**20,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -172,6 +173,7 @@ def pack(
         layout, folders, val_fraction: as of `find_pairs`.
         quality: of JPEG, 1 to 100, for 8-bit images, chroma at full size; None: everything is PNG, without loss.
             Images of 16 bits and depth maps are never lossy. Coloured infrared images become their luma.
+        raw: pixels as they are, whatever the quality: large, and read without being decoded.
         with_hazy: pack stored hazy images; without them, haze is made when the pairs are read.
         shard_bytes: a file ends with the pair that fills it to this.
         progress: called with (done, total) pairs.
@@ -191,11 +193,11 @@ def pack(
         with _new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
             for done, pair in enumerate(found.pairs):
                 files = {role: path for role, path in pair.files().items() if role in names}
-                shards.write(msgpack.packb({role: _content(role, path, quality) for role, path in files.items()}))
+                shards.write(msgpack.packb({role: _content(role, path, quality, raw) for role, path in files.items()}))
                 progress(done + 1, len(found.pairs))
             index = {
                 "format": _FORMAT,
-                "encoding": "PNG, lossless" if quality is None else f"8 bits: JPEG, quality {quality}; else lossless",
+                "encoding": _encoding(quality, raw),
                 "stems": [pair.stem for pair in found.pairs],
                 "splits": _splits(found.pairs, find),
                 "shards": shards.close(),
@@ -208,20 +210,31 @@ def pack(
     return Packed(len(found.pairs), len(index["shards"]), size, found.problems)
 
 
-def _content(role: str, path: str, quality: int | None) -> bytes:
+def _encoding(quality: int | None, raw: bool) -> str:
+    """Told in the index, for people."""
+    if raw:
+        return "NPY, lossless"
+    return "PNG, lossless" if quality is None else f"8 bits: JPEG, quality {quality}; else lossless"
+
+
+def _content(role: str, path: str, quality: int | None, raw: bool) -> bytes:
     """A file as it goes into the record."""
-    if role == "depth":
-        if not path.lower().endswith(".npy"):
-            return images.encode_image(path, images.read_image(path), ".png")
-        data = io.BytesIO()
-        np.save(data, np.ascontiguousarray(images.open_npy(path)))
-        return data.getvalue()
+    if role == "depth" and path.lower().endswith(".npy"):
+        return _npy(images.open_npy(path))
     image = images.read_infrared(path) if role == "infrared" else images.read_image(path)
-    if quality is None or image.dtype != np.uint8:
+    if raw:
+        return _npy(image)
+    if quality is None or image.dtype != np.uint8 or role == "depth":
         return images.encode_image(path, image, ".png")
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return images.encode_image(path, image, ".jpg", options)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    np.save(data, np.ascontiguousarray(array))
+    return data.getvalue()
 
 
 def _splits(pairs: tuple[Pair, ...], find: Callable[..., Any]) -> dict[str, list[int]]:
