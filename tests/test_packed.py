@@ -70,9 +70,8 @@ def test_raw_keeps_16_bits_and_grey_images(scenes, tmp_path):
     images.write_image(paths[0], deep)
     grey = images.read_image(scenes / "vi" / paths[1].name)[..., 0]
     images.write_image(scenes / "vi" / paths[1].name, grey)
-    main_arguments = ["pack", "--data", str(scenes), "--output", str(tmp_path / "packed"), "--raw"]
     with pytest.raises(SystemExit, match="0"):
-        main(main_arguments)
+        main(["pack", "--data", str(scenes), "--output", str(tmp_path / "packed"), "--raw"])
     source = open_packed(tmp_path / "packed", "all", "depth", 1.0)
     np.testing.assert_array_equal(source[0]["infrared"], deep)
     np.testing.assert_array_equal(source[1]["clear"], np.stack([grey] * 3, axis=-1))
