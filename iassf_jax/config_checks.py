@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iassf_jax.data import degrade, relight
-from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
+from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS, merged_ranges
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import GRADIENTS, TARGETS, total_loss
@@ -97,11 +97,23 @@ def check_config(config: Mapping[str, Any]) -> None:
     problems += relight.problems_of(config["data"].get("relight", {}))
     if config["data"].get("relight", {}).get("chance") and "stored" in kinds:
         problems.append("data.relight changes clear images, but stored haze keeps its light: set its chance to 0")
+    problems += _problems_of_ranges(config["data"]["haze"]["ranges"])
     if "depth" in kinds and config["data"]["source"] == "pairs":
         data = config["data"]
-        if not data["folders"]["depth"]:
-            problems.append("data.haze.kinds has 'depth': give data.folders with depth, or use another kind")
-        elif data["depth_meaning"] not in DEPTH_MEANINGS or not 0 < data["depth_scale"] < math.inf:
-            problems.append(f"data.depth_meaning: use one of {', '.join(DEPTH_MEANINGS)}, with a data.depth_scale > 0")
+        if data["depth_meaning"] not in DEPTH_MEANINGS or not 0 < data["depth_scale"] < math.inf:
+            problems.append(
+                "data.haze.kinds has 'depth': give a root or data.folders with depth maps, and say what they hold by "
+                f"data.depth_meaning ({', '.join(DEPTH_MEANINGS)}) and a data.depth_scale > 0; or use another kind"
+            )
     if problems:
         raise UserError("; ".join(problems))
+
+
+def _problems_of_ranges(ranges: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for kind, of_kind in ranges.items():
+        try:
+            merged_ranges(kind, of_kind)
+        except UserError as error:
+            problems.append(f"data.haze.ranges: {error}")
+    return problems

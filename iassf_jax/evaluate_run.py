@@ -144,7 +144,7 @@ def _write_scores(
     # JSON knows no infinity, the PSNR of equal images.
     finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
     summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
-    images.write_bytes(output / "metrics.csv", table.getvalue().encode())
+    images.write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
     images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 

@@ -101,7 +101,7 @@ class Predictor:
         for one_visible, one_infrared in zip(visible, infrared[..., None], strict=True):
             pair = (np.pad(x, pad, mode="symmetric") for x in (one_visible, one_infrared))
             tiled = TiledPair(self.model, self.variables, *pair, (height, width), self.tiling)
-            own, density = tiled.statistics()
+            own, density = tiled.statistics(known)
             out = tiled.images(own if known is None else known, density)
             out |= {} if density is None else {"haze_density": density}
             results.append({name: x[:height, :width] if x.ndim > 1 else x for name, x in out.items()})

@@ -24,7 +24,7 @@ class RunLog:
         try:
             self._drop_lines_after(start_step)
             self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
-            self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step or None)
+            self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be written ({error.strerror}): move it away") from None
         terminal = sys.stderr.isatty()

@@ -127,9 +127,10 @@ def run_network(
 
 
 @functools.partial(jit_for_device, static_argnames=("model",))
-def _haze_of_planes(model: nn.Module, planes: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
+def _haze_of_planes(model: nn.Module, planes: tuple[jax.Array, ...], given: Any) -> tuple[jax.Array, Any]:
+    """The haze density by a given scale, or by their own (None); and their own scale."""
     scale = model.haze_scale(planes)
-    return model.scaled_haze_density(planes, scale), scale
+    return model.scaled_haze_density(planes, scale if given is None else given), scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,13 +153,17 @@ class TiledPair:
     size: tuple[int, int]
     tiling: Tiling
 
-    def statistics(self) -> tuple[Any, np.ndarray | None]:
-        """The global statistics of the pair, and its haze density float32[H, W] (None: the network estimates none)."""
+    def statistics(self, given: Any = None) -> tuple[Any, np.ndarray | None]:
+        """The global statistics of the pair, and its haze density float32[H, W] (None: the network estimates none).
+
+        Args:
+            given: other global statistics, whose haze scale the density is made with in place of the pair's own.
+        """
         known, density = self._overview()
         for _ in range(self.tiling.refinements):
             known, density = self._measured_haze(known, density)
             known = self._refined(known, density)
-        return self._measured_haze(known, density)
+        return self._measured_haze(known, density, given)
 
     def images(self, known: Any, density: np.ndarray | None) -> dict[str, np.ndarray]:
         """`dehazed`, `fused` uint8[H, W, 3] and the prompts' weights, by given `statistics`."""
@@ -192,8 +197,10 @@ class TiledPair:
         stages, known = run_network(self.model, self.variables, None, pair, want=("haze_density",), record=True)
         return known, np.zeros(self.visible.shape[:2], np.float32) if "haze_density" in stages else None
 
-    def _measured_haze(self, known: Any, density: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
-        """Estimates the haze of the whole image, with the other statistics as they are."""
+    def _measured_haze(
+        self, known: Any, density: np.ndarray | None, given: Any = None
+    ) -> tuple[Any, np.ndarray | None]:
+        """Estimates the haze of the whole image, with the other statistics as they are; `given` as in `statistics`."""
         if density is None:
             return known, None
         planes: list[np.ndarray] = []
@@ -202,7 +209,8 @@ class TiledPair:
             planes = planes or [np.zeros_like(density) for _ in stages["haze_planes"]]
             for whole, part in zip(planes, stages["haze_planes"], strict=True):
                 whole[_core(tile)] = np.asarray(part[0])[_core_in_tile(tile)]
-        estimated, scale = _haze_of_planes(self.model, tuple(x[None] for x in planes))
+        scale = None if given is None else given["haze_scale"]
+        estimated, scale = _haze_of_planes(self.model, tuple(x[None] for x in planes), scale)
         return {**known, "haze_scale": scale}, np.asarray(estimated[0])
 
     def _refined(self, known: Any, density: np.ndarray | None) -> Any:

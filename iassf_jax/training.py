@@ -36,17 +36,20 @@ def learning_rate_schedule(optim: Mapping[str, Any], num_updates: int, epoch: in
     Args:
         optim: the section of a config.
         num_updates: length of the schedule.
-        epoch: updates an epoch; the rate changes once an epoch where `optim.schedule_every` is "epoch".
+        epoch: updates an epoch; the cosine goes on once an epoch where `optim.schedule_every` is "epoch".
     """
     warmup = optim["warmup_steps"]
     ratio = optim["min_learning_rate"] / optim["learning_rate"]
     cosine = optax.cosine_decay_schedule(optim["learning_rate"], max(1, num_updates - warmup), ratio)
-    schedule = cosine
-    if warmup:
-        schedule = optax.join_schedules([optax.linear_schedule(0.0, optim["learning_rate"], warmup), cosine], [warmup])
+    after = cosine
     if optim["schedule_every"] == "epoch":
-        return lambda count: schedule(count // epoch * epoch)
-    return schedule
+
+        def after(count: jax.Array | int) -> jax.Array:
+            return cosine(jnp.maximum((count + warmup) // epoch * epoch - warmup, 0))
+
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, optim["learning_rate"], warmup), after], [warmup])
 
 
 def trained(params: Any, names: Sequence[str]) -> Any:

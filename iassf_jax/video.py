@@ -129,7 +129,8 @@ def fuse_videos(
         fuser: the network.
         visible, infrared: video files of equal frame rate and, unless `resize_infrared`, size; frame i of one is taken
             with frame i of the other, to the end of the shorter.
-        output: .mp4, .avi, .mkv, .mov or .m4v; written as a whole or not at all.
+        output: .mp4, .avi, .mkv, .mov or .m4v; written as a whole or not at all. Codecs want even sides: an odd video's
+            last row or column comes twice.
         smoothing: see `SteadyFuser`.
         resize_infrared, infrared_percentiles: as `Fuser` takes them, for every frame.
         overwrite: replaces a file that is there.
@@ -157,7 +158,7 @@ def fuse_videos(
             for frame, heat in zip(*pair, strict=False):
                 options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
                 fused = steady(*prepare_pair(frame, heat, **options))["fused"]
-                writer.write(cv2.cvtColor(fused, cv2.COLOR_RGB2BGR))
+                writer.write(cv2.cvtColor(_even(fused), cv2.COLOR_RGB2BGR))
                 count += 1
                 progress(count, total)
         finally:
@@ -185,9 +186,16 @@ def _check_output(output: Path, pair: tuple[_Video, _Video], overwrite: bool) ->
         raise UserError(f"{output}: cannot be written ({error.strerror}): choose another folder") from None
 
 
+def _even(frame: np.ndarray) -> np.ndarray:
+    """With the last row and column once more where their number is odd: OpenCV's writer would leave them out."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
 def _writer(scratch: Path, output: Path, like: _Video) -> cv2.VideoWriter:
     codec = cv2.VideoWriter.fourcc(*_CODECS[output.suffix.lower()])
-    writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, like.rate, (like.width, like.height))
+    size = like.width + like.width % 2, like.height + like.height % 2  # as `_even` makes frames
+    writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, like.rate, size)
     if not writer.isOpened():
         raise UserError(f"{output}: cannot be written: check the folder and its permissions")
     return writer

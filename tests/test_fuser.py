@@ -152,6 +152,15 @@ def test_weights_by_name_with_their_hash():
     assert fuser.weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
 
 
+def test_a_folder_of_the_name_is_not_taken_for_them(tmp_path, monkeypatch):
+    """A first run's `--output iassf-haze` would end the second, and whose weights were used would be told wrongly."""
+    (tmp_path / "iassf-msrs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert iassf_jax.load("iassf-msrs").weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        iassf_jax.load("./iassf-msrs")
+
+
 def test_unknown_weights_are_told_with_the_names_there_are():
     with pytest.raises(UserError, match="iassf-msrs"):
         iassf_jax.load("iassf-nonsense")

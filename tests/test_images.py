@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
@@ -37,14 +38,15 @@ def png(width, height, colour, depth, rows, extra=b""):
     return SIGNATURE + header + extra + data + chunk(b"IEND", b"")
 
 
-def tiff(values, order="<", big=False, orientation=None):
-    """An uncompressed grey 8-bit TIFF file of one strip, classic or BigTIFF, in either byte order."""
+def tiff(values, order="<", big=False, orientation=None, changes=()):
+    """An uncompressed grey TIFF file of one strip, classic or BigTIFF, in either byte order; `changes`: tags."""
     height, width = values.shape
     mark = b"II" if order == "<" else b"MM"
     start = mark + (struct.pack(order + "HHHQ", 43, 8, 0, 16) if big else struct.pack(order + "HI", 42, 8))
-    tags = [(256, 3, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 0)]
+    tags = [(256, 3, width), (257, 4, height), (258, 3, 8 * values.itemsize), (259, 3, 1), (262, 3, 1), (273, 4, 0)]
     tags += [(274, 3, orientation)] if orientation else []
-    tags += [(277, 3, 1), (278, 4, height), (279, 4, values.size)]
+    tags += [(277, 3, 1), (278, 4, height), (279, 4, values.nbytes)]
+    tags = [(tag, kind, dict(changes).get(tag, value)) for tag, kind, value in [*tags, (284, 3, 1)]]
     entry, count, pad = (20, "Q", 8) if big else (12, "H", 4)
     data_at = len(start) + struct.calcsize(order + count) + entry * len(tags) + pad
     body = struct.pack(order + count, len(tags))
@@ -316,6 +318,32 @@ def test_damaged_headers(tmp_path):
     for name, data in cases.items():
         path = save(tmp_path / name, data)
         refused(path, "damaged|without a width|cut off", images.image_size, path)
+
+
+@pytest.mark.parametrize("changes", [{262: 0}, {277: 2}, {277: 3, 284: 2}])
+def test_tiffs_of_16_bits_that_would_be_misread_are_refused(tmp_path, changes):
+    values = sample((6, 4), np.uint16)
+    np.testing.assert_array_equal(images.read_image(save(tmp_path / "a.tif", tiff(values))), values)
+    refused(save(tmp_path / "b.tif", tiff(values, changes=changes)), "save it", images.read_image, tmp_path / "b.tif")
+
+
+def test_bits_of_three_channels_lie_beside_the_header(tmp_path):
+    values = sample((6, 4, 3), np.uint16)
+    path = tmp_path / "planes.tif"
+    tifffile.imwrite(path, values.transpose(2, 0, 1), planarconfig="separate", photometric="rgb")
+    refused(path, "separate planes", images.read_image, path)
+    tifffile.imwrite(path, values, photometric="rgb")
+    np.testing.assert_array_equal(images.read_image(path), values)
+
+
+def test_transparent_pixels_of_a_tiff(tmp_path):
+    values = sample((6, 4, 4))
+    path = tmp_path / "alpha.tif"
+    tifffile.imwrite(path, values, photometric="rgb", extrasamples=["unassalpha"])
+    refused(path, "transparent pixels", images.read_image, path)
+    values[..., 3] = 255
+    tifffile.imwrite(path, values, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(images.read_image(path), values[..., :3])
 
 
 # ---- visible and infrared

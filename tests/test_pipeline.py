@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -222,6 +223,26 @@ def test_pairs_from_folders_with_depth(folder):
         "hazy"
     ]
     assert hazy.astype(int).sum() > source[0]["clear"].astype(int).sum()
+
+
+def test_depth_maps_beside_the_images_do_without_names_of_folders(folder):
+    data = {**DATA, "source": "pairs", "root": str(folder), "depth_meaning": "depth", "depth_scale": 0.01}
+    data["haze"] = {"kinds": ("depth",), "ranges": {}}
+    assert "depth" in pipeline.make_source(data, "all")[0][0]
+    (folder / "depth").rename(folder / "not_depth")
+    with pytest.raises(UserError, match=r"data.haze.kinds has 'depth', but the pairs have no depth maps"):
+        pipeline.make_source(data, "all")
+
+
+def test_names_that_are_no_utf_8_are_hazed_too(folder):
+    """Linux allows any bytes; Python has them as lone surrogates."""
+    for name in ("vi", "ir", "depth"):
+        first = sorted((folder / name).iterdir())[0]
+        first.rename(first.with_name(os.fsdecode(b"caf\xe9") + first.suffix))
+    source, _ = pipeline.make_source({**DATA, "source": "pairs", "root": str(folder)}, "all")
+    at = source.stems.index(os.fsdecode(b"caf\xe9"))
+    example = pipeline.whole_example(source, at, {"kinds": ("homogeneous",), "ranges": {}}, 0)
+    assert example["hazy"].shape == example["clear"].shape
 
 
 def test_stored_haze_is_used_where_it_is_asked_for(folder):

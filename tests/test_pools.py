@@ -71,5 +71,6 @@ def test_the_command_changes_what_the_network_computes_in(weights, tmp_path):
 def test_what_is_refused(weights):
     with pytest.raises(UserError, match="prompt size is 0"):
         with_prompt_size(weights, 0)
-    with pytest.raises(UserError, match="iassf_release has no prompt pool"):
-        with_prompt_size(Weights({"name": "iassf_release"}, {}), 8)
+    pool = {"dehaze": {"prompt_pool": {"prompt_param": np.zeros((5, 256, 256, 24))}}}
+    with pytest.raises(UserError, match="iassf_release has no prompt pool that can be resized"):
+        with_prompt_size(Weights({"name": "iassf_release", "prompt_size": 256}, pool), 8)

@@ -97,7 +97,7 @@ def test_sigterm_saves_and_leaves(tmp_path, cache):
     "flags, words",
     [
         (["--config.data.source=pairs", "--config.data.haze.kinds=('none',)", "--config.data.root=nowhere"], "nowhere"),
-        (["--config.data.source=pairs"], "data.folders with depth"),
+        (["--config.data.source=pairs"], "data.folders with depth maps"),
         (["--config.train.batch_size=99"], "lower train.batch_size"),
         (["--config.model.fusion_blocks=2"], "odd"),
         (["--config.data.haze.kinds=('fog',)"], "fog"),

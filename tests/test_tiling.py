@@ -79,6 +79,15 @@ def test_tiles_give_the_whole_image(network):
     errors = [error(Tiling(128, 64, n)) for n in (0, 1)]
     assert errors[1] < errors[0] and errors[1] < separate / 10, (errors, separate)
 
+    # Given statistics, as of the frames before in a video, count in tiles as in the whole: the haze scale too.
+    _, given = Predictor(*network).with_statistics(*(x // 3 + 20 for x in pair), record=True)
+    of_given, in_tiles = (
+        Predictor(*network, tiling=tiling).with_statistics(*pair, given)[0]["haze_density"]
+        for tiling in (None, Tiling(128, 64, 0))
+    )
+    error, change = (np.abs(of_given - x["haze_density"]).mean() for x in ({"haze_density": in_tiles}, whole))
+    assert error < change / 10, (error, change)
+
 
 @pytest.mark.parametrize("size, tile, overlap", [(32, 128, 64), (128, 128, 0), (160, 128, 64), (4000, 1024, 64)])
 def test_spans(size, tile, overlap):

@@ -44,6 +44,16 @@ def test_warm_up_is_linear_and_the_end_stays():
     assert schedule(110) == pytest.approx(2e-6)
 
 
+def test_an_epoch_of_one_rate_does_not_keep_warm_up_at_zero():
+    schedule = training.learning_rate_schedule(
+        {**OPTIM, "warmup_steps": 50, "schedule_every": "epoch"}, 1050, epoch=100
+    )
+    assert schedule(25) == pytest.approx(1e-4)
+    assert schedule(50) == schedule(99) == pytest.approx(2e-4)
+    assert schedule(100) == schedule(199) < schedule(99)
+    assert schedule(1049) == pytest.approx(training.learning_rate_schedule({**OPTIM, "warmup_steps": 50}, 1050)(1000))
+
+
 def test_one_update_by_hand():
     """AdamW's first step is lr * (sign(g) + decay * w): from w = 1 with g > 0 and from w = -1 with g < 0."""
     optimizer, _ = training.make_optimizer(OPTIM, 100)

@@ -48,6 +48,20 @@ def test_a_video_of_the_shorter_length(fuser, tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["o.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_video_of_odd_sides_loses_nothing(fuser, tmp_path, suffix):
+    """OpenCV's usual writer cuts what is odd."""
+    videos = [tmp_path / f"{name}.avi" for name in "vi"]
+    for path in videos:
+        writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
+        for _ in range(2):
+            writer.write(np.full((33, 47, 3), 90, np.uint8))
+        writer.release()
+    assert frames(videos[0])[0][0].shape == (33, 47, 3)
+    fuse_videos(fuser, *map(str, videos), tmp_path / f"o{suffix}")
+    assert [frame.shape for frame in frames(tmp_path / f"o{suffix}")[0]] == [(34, 48, 3)] * 2
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(fuser, tmp_path):
     """50 more frames of both videos would be 1.8 MB, kept as they are read."""

@@ -67,15 +67,15 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     """Reads weights of whatever form.
 
     Args:
-        sources: a name of shipped weights; a `.pth` file of the authors (final weights or a training checkpoint), its
-            parts, one of them or their folder; a `.safetensors` file; or the folder of a training run or of converted
-            weights.
+        sources: a name of shipped weights, also where a file or folder has that name (`./NAME` is that one); a `.pth`
+            file of the authors (final weights or a training checkpoint), its parts, one of them or their folder; a
+            `.safetensors` file; or the folder of a training run or of converted weights.
 
     Raises:
         UserError: no such file, a file that is damaged or refused, or names and shapes that differ (all are listed).
     """
     paths = [Path(source) for source in sources]
-    if len(paths) == 1 and not _is_there(paths[0]):
+    if len(paths) == 1:
         paths = [shipped.weights_file(str(sources[0])) or paths[0]]
     first = paths[0]
     for path in paths:
@@ -232,7 +232,8 @@ def _from_safetensors(path: Path) -> Weights:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if model["name"] == RELEASE["name"]:
-        return _release_weights(tensors, str(path), source)
+        weights = _release_weights(tensors, str(path), source)
+        return dataclasses.replace(weights, model=full_settings(model))
     abstract = {".".join(key): x for key, x in flatten_dict(abstract_parameters(network)).items()}
     check_tree(abstract, tensors, str(path))
     for name, x in tensors.items():

@@ -22,12 +22,13 @@ def with_prompt_size(weights: Weights, side: int) -> Weights:
         side: the new `model.prompt_size`, at least 1: area means where it is smaller, bilinear where it is larger.
 
     Raises:
-        UserError: a network without pools, or a side below 1.
+        UserError: a network without such pools, as the released one, or a side below 1.
     """
     if side < 1:
         raise UserError(f"the prompt size is {side}: use 1 or more")
-    if "prompt_size" not in weights.model:
-        raise UserError(f"the network {weights.model['name']} has no prompt pool: leave its prompt size alone")
+    if not any(_is_pool(path) for path, _ in jax.tree_util.tree_leaves_with_path(weights.params)):
+        name = weights.model["name"]
+        raise UserError(f"the network {name} has no prompt pool that can be resized: leave its prompt size alone")
     before = weights.model["prompt_size"]
     how = cv2.INTER_AREA if side < before else cv2.INTER_LINEAR
 
@@ -42,6 +43,10 @@ def map_pools(change: Callable[[np.ndarray], np.ndarray], weights: Weights) -> W
     """The weights with each prompt pool [N, side, side, C] changed by a function, and the rest as it is."""
 
     def of_leaf(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
-        return change(np.asarray(x)) if path[-1].key == "pool" else x
+        return change(np.asarray(x)) if _is_pool(path) else x
 
     return dataclasses.replace(weights, params=jax.tree_util.tree_map_with_path(of_leaf, weights.params))
+
+
+def _is_pool(path: tuple) -> bool:
+    return path[-1].key == "pool"

@@ -76,23 +76,36 @@ def _tiff_size(file: BinaryIO) -> tuple[int, int]:
     order = "<" if file.read(2) == b"II" else ">"
     (version,) = _unpack(file, order + "H")
     if version == 43:  # BigTIFF
-        count_type, entry, scalars = "Q", "HHQ8s", {1: "B", 3: "H", 4: "I", 16: "Q"}
+        count_type, entry, offsets, scalars = "Q", "HHQ8s", "Q", {1: "B", 3: "H", 4: "I", 16: "Q"}
         _, _, offset = _unpack(file, order + "HHQ")
     else:
-        count_type, entry, scalars = "H", "HHI4s", {1: "B", 3: "H", 4: "I"}
+        count_type, entry, offsets, scalars = "H", "HHI4s", "I", {1: "B", 3: "H", 4: "I"}
         (offset,) = _unpack(file, order + "I")
     file.seek(offset)
     (count,) = _unpack(file, order + count_type)
     tags = {}
     for _ in range(min(count, 4096)):
-        tag, kind, _, value = _unpack(file, order + entry)
+        tag, kind, length, value = _unpack(file, order + entry)
         if kind in scalars:
-            tags[tag] = struct.unpack_from(order + scalars[kind], value)[0]
+            values = order + scalars[kind]
+            tags[tag] = struct.unpack_from(values, value)[0]
+            if tag == 258 and length * struct.calcsize(values) > len(value):  # bits of each channel, elsewhere
+                entries = file.tell()
+                file.seek(struct.unpack(order + offsets, value)[0])
+                (tags[tag],) = _unpack(file, values)
+                file.seek(entries)
     if 256 not in tags or 257 not in tags:
         raise BadHeader("has a TIFF header without a width or height")
     # OpenCV turns such TIFF files, but not JPEG, PNG or WebP: refuse rather than treat formats differently.
     if tags.get(274, 1) != 1:
         raise BadHeader(f"has the TIFF orientation tag {tags[274]}: save it upright and without the tag")
+    if tags.get(258) == 16:  # what OpenCV reads wrongly, without a word
+        if tags.get(262) == 0:
+            raise BadHeader("is a 16-bit TIFF whose white is 0, which OpenCV would read as a negative: save it as PNG")
+        if tags.get(284, 1) != 1 and tags.get(277, 1) > 1:
+            raise BadHeader("is a 16-bit TIFF of separate planes, which OpenCV would mix up: save it as PNG")
+        if tags.get(277) == 2:
+            raise BadHeader("is a 16-bit grey TIFF with alpha, of which OpenCV keeps 8 bits: save it without alpha")
     return tags[257], tags[256]
 
 

@@ -89,6 +89,8 @@ def read_image(path: PathLike) -> Array:
     Palettes are resolved and alpha is dropped. An EXIF orientation is NOT applied: fusion needs the two
     images of a pair pixel on pixel, cameras often write the tag into one of them only, and registered data
     sets are registered as stored. Of an animation or a file of several pages the first is read.
+    TIFF files that OpenCV would misread are refused: transparent 8-bit ones, and of 16 bits those with alpha
+    beside grey, with white as 0, or with separate planes.
     Truncated files are refused; damage inside the data is seen in PNG (checksums), elsewhere not always.
 
     Args:
@@ -130,6 +132,8 @@ def decode_image(path: PathLike, data: bytes) -> Array:
         return image.reshape(height, width)
     if image.shape[2] not in (3, 4):
         raise UserError(f"{path}: has {image.shape[2]} channels: save it as grey, RGB or RGBA")
+    if image.shape[2] == 4 and image.dtype == np.uint8 and data[:2] in (b"II", b"MM") and (image[..., 3] < 255).any():
+        raise UserError(f"{path}: is a TIFF with transparent pixels, whose colours OpenCV darkens: save it as PNG")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 

@@ -130,6 +130,8 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
             (), ()
         )
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
+    if "depth" in data["haze"]["kinds"] and not all(pair.depth or pair.hazy for pair in found.pairs):
+        raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")
     return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
 
 
@@ -342,6 +344,6 @@ def whole_example(source: Source, index: int, haze: Mapping[str, Any], seed: int
     stem = source.stems[index]
     if "hazy" not in example:
         kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or haze["kinds"]
-        rng = np.random.default_rng([seed, zlib.crc32(stem.encode())])
+        rng = np.random.default_rng([seed, zlib.crc32(stem.encode(errors="surrogateescape"))])
         example["hazy"] = add_haze(example, rng, {**haze, "kinds": kinds})
     return {"stem": stem, **{name: example[name] for name in ("hazy", "clear", "infrared")}}
