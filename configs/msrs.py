@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     model.name = "iassf"
     model.channels = 24  # paper: C (its release)
     model.num_prompts = 5  # paper: N
-    model.prompt_size = 64  # ours: side of the learned pool, resized to the image; 256 would be 10 M parameters
+    model.prompt_size = 64  # ours: side of the learned pool, resized to the image; 256 would be 12 M parameters
     model.encoder_blocks = 1  # ours: paper silent
     model.restoration_blocks = (1, 1, 2, 1, 1)  # ours: TF, three levels; paper silent
     model.fusion_channels = 12  # ours: width of the first fusion block, keeps the cost below the release's

@@ -37,7 +37,7 @@ def use_compilation_cache(cache_dir: str | None = None) -> None:
 def compiler_options() -> dict[str, Any]:
     """What `jax.jit` should be told for the device at hand.
 
-    On a CPU: to order operations for memory. XLA's default keeps the network's temporaries alive up to twice as long.
+    On a CPU: to order operations for memory, which is also the faster order (docs/performance.md).
     """
     if jax.default_backend() != "cpu":
         return {}

@@ -1,4 +1,4 @@
-"""Ours: the side of the learned prompt pool, which is a third of the parameters.
+"""Ours: the side of the learned prompt pool, which is half of the parameters.
 
 python experiment.py --config configs/experiments/prompt_pool.py --config.data.root=PATH_TO_MSRS
 """
