@@ -157,13 +157,18 @@ class TiledPair:
         """The global statistics of the pair, and its haze density float32[H, W] (None: the network estimates none).
 
         Args:
-            given: other global statistics, whose haze scale the density is made with in place of the pair's own.
+            given: other statistics, by which the pair's own are measured and the density is made, as in a whole image.
         """
         known, density = self._overview()
+        if given is not None:
+            own, density = self._measured_haze(given, density, by_given_scale=True)
+            if self.tiling.refinements:
+                return self._refined(own, density), density
+            return known if density is None else {**known, "haze_scale": own["haze_scale"]}, density
         for _ in range(self.tiling.refinements):
             known, density = self._measured_haze(known, density)
             known = self._refined(known, density)
-        return self._measured_haze(known, density, given)
+        return self._measured_haze(known, density)
 
     def images(self, known: Any, density: np.ndarray | None) -> dict[str, np.ndarray]:
         """`dehazed`, `fused` uint8[H, W, 3] and the prompts' weights, by given `statistics`."""
@@ -198,9 +203,10 @@ class TiledPair:
         return known, np.zeros(self.visible.shape[:2], np.float32) if "haze_density" in stages else None
 
     def _measured_haze(
-        self, known: Any, density: np.ndarray | None, given: Any = None
+        self, known: Any, density: np.ndarray | None, by_given_scale: bool = False
     ) -> tuple[Any, np.ndarray | None]:
-        """Estimates the haze of the whole image, with the other statistics as they are; `given` as in `statistics`."""
+        """The haze scale of the whole image, with the other statistics as they are, and the density by that scale, or
+        by the one there was."""
         if density is None:
             return known, None
         planes: list[np.ndarray] = []
@@ -209,8 +215,8 @@ class TiledPair:
             planes = planes or [np.zeros_like(density) for _ in stages["haze_planes"]]
             for whole, part in zip(planes, stages["haze_planes"], strict=True):
                 whole[_core(tile)] = np.asarray(part[0])[_core_in_tile(tile)]
-        scale = None if given is None else given["haze_scale"]
-        estimated, scale = _haze_of_planes(self.model, tuple(x[None] for x in planes), scale)
+        given = known["haze_scale"] if by_given_scale else None
+        estimated, scale = _haze_of_planes(self.model, tuple(x[None] for x in planes), given)
         return {**known, "haze_scale": scale}, np.asarray(estimated[0])
 
     def _refined(self, known: Any, density: np.ndarray | None) -> Any:
