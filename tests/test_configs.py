@@ -99,6 +99,21 @@ def test_unknown_haze_is_refused(kinds, words):
         check_config(config)
 
 
+@pytest.mark.parametrize(
+    "ranges, words",
+    [
+        ({"homogenous": {"t": (0.2, 0.4)}}, "data.haze.ranges: unknown haze kind 'homogenous'"),
+        ({"homogeneous": {"tt": (0.2, 0.4)}}, "has no range 'tt'"),
+        ({"homogeneous": {"t": (0.4, 0.2)}}, r"t = \(0.4, 0.2\)"),
+    ],
+)
+def test_ranges_that_no_haze_has_are_refused(ranges, words):
+    config = msrs.get_config()
+    config.data.haze.ranges = ranges
+    with pytest.raises(UserError, match=words):
+        check_config(config)
+
+
 def test_the_releases_setting():
     config = release.get_config()
     assert config.model.name == "iassf_release" and config.optim.schedule_every == "epoch"

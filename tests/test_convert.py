@@ -1,5 +1,6 @@
 """Weights from one form to another without losing a bit, and clear words about what does not fit."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -51,6 +52,13 @@ def test_every_name_and_shape_is_theirs():
     assert {name: released.manifest()[name] for name in ours} == ours
     kept = released.manifest().keys() - ours.keys()
     assert len(kept) == 28 and sum(name.endswith("relative_positions") for name in kept) == 24
+
+
+@pytest.mark.parametrize("target", ["weights.safetensors", "folder"])
+def test_what_the_release_computes_in_is_kept(converted, tmp_path, target):
+    weights = read_weights([converted])
+    write_weights(dataclasses.replace(weights, model={**weights.model, "dtype": "bfloat16"}), tmp_path / target)
+    assert read_weights([tmp_path / target]).model == {**weights.model, "dtype": "bfloat16"}
 
 
 @pytest.mark.parametrize("by_way_of", ["folder", "safetensors"])

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 import tiny
 from iassf_jax.checkpoints import Checkpoints, load_weights
@@ -38,6 +40,21 @@ def test_garbage_in_the_log_is_dropped_and_good_lines_stay(tmp_path):
     with RunLog(tmp_path, 2, 10):
         pass
     assert (tmp_path / "metrics.jsonl").read_text().split() == "\n".join(good[:2]).split()
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_tensorboard_hides_steps_that_are_done_again_and_no_other(tmp_path, start):
+    """A record is its length, a checksum, the event and another checksum; a start tells from which step on to hide."""
+    with RunLog(tmp_path, start, 10):
+        pass
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data, steps = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + length])
+        steps += [event.step] if event.HasField("session_log") else []
+        data = data[16 + length :]
+    assert steps == [start + 1]
 
 
 def test_an_unknown_split():

@@ -15,7 +15,7 @@ import tiny
 from iassf_jax import evaluation
 from iassf_jax.data import images
 from iassf_jax.data.scenes import write_scenes
-from iassf_jax.evaluate_run import evaluate_run
+from iassf_jax.evaluate_run import _write_scores, evaluate_run
 from iassf_jax.inference import Predictor, images_to_uint8
 from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.models import build_model
@@ -159,3 +159,10 @@ def test_baselines_stand_in_the_report_and_leave_the_runs_own_numbers_alone(run,
         images.read_visible(scene / "vi" / f"{row['image']}.png"),
     )
     assert float(row["Q_SCD"]) == pytest.approx(expected["Q_SCD"], rel=1e-4)
+
+
+def test_scores_of_names_that_are_no_utf_8_are_written(tmp_path):
+    """Linux allows any bytes; Python has them as lone surrogates."""
+    _write_scores(tmp_path, {"caf\udce9": {"psnr": 20.0}}, {}, 0)
+    assert "caf\\udce9,20" in (tmp_path / "metrics.csv").read_text()
+    assert json.loads((tmp_path / "metrics.json").read_text())["means"] == {"psnr": 20.0}
