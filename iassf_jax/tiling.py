@@ -159,16 +159,21 @@ class TiledPair:
         Args:
             given: other statistics, by which the pair's own are measured and the density is made, as in a whole image.
         """
-        known, density = self._overview()
         if given is not None:
-            own, density = self._measured_haze(given, density, by_given_scale=True)
-            if self.tiling.refinements:
-                return self._refined(own, density), density
-            return known if density is None else {**known, "haze_scale": own["haze_scale"]}, density
+            return self._statistics_by(given)
+        known, density = self._overview()
         for _ in range(self.tiling.refinements):
             known, density = self._measured_haze(known, density)
             known = self._refined(known, density)
         return self._measured_haze(known, density)
+
+    def _statistics_by(self, given: Any) -> tuple[Any, np.ndarray | None]:
+        density = np.zeros(self.visible.shape[:2], np.float32) if "haze_scale" in given else None
+        own, density = self._measured_haze(given, density, by_given_scale=True)
+        if self.tiling.refinements:
+            return self._refined(own, density), density
+        known, _ = self._overview()
+        return known if density is None else {**known, "haze_scale": own["haze_scale"]}, density
 
     def images(self, known: Any, density: np.ndarray | None) -> dict[str, np.ndarray]:
         """`dehazed`, `fused` uint8[H, W, 3] and the prompts' weights, by given `statistics`."""

@@ -194,7 +194,7 @@ def _even(frame: np.ndarray) -> np.ndarray:
 
 def _writer(scratch: Path, output: Path, like: _Video) -> cv2.VideoWriter:
     codec = cv2.VideoWriter.fourcc(*_CODECS[output.suffix.lower()])
-    size = like.width + like.width % 2, like.height + like.height % 2  # as `_even` makes frames
+    size = tuple(n + n % 2 for n in (like.width, like.height))  # as `_even` makes frames
     writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, like.rate, size)
     if not writer.isOpened():
         raise UserError(f"{output}: cannot be written: check the folder and its permissions")

@@ -71,7 +71,8 @@ def _bmp_size(file: BinaryIO) -> tuple[int, int]:
     return abs(height), width  # a negative height only says that the rows run downwards
 
 
-def _tiff_size(file: BinaryIO) -> tuple[int, int]:
+def _tiff_tags(file: BinaryIO) -> dict[int, int]:
+    """The first value of each tag of whole numbers; where it lies elsewhere, its place, but for the bits (258)."""
     file.seek(0)
     order = "<" if file.read(2) == b"II" else ">"
     (version,) = _unpack(file, order + "H")
@@ -94,6 +95,11 @@ def _tiff_size(file: BinaryIO) -> tuple[int, int]:
                 file.seek(struct.unpack(order + offsets, value)[0])
                 (tags[tag],) = _unpack(file, values)
                 file.seek(entries)
+    return tags
+
+
+def _tiff_size(file: BinaryIO) -> tuple[int, int]:
+    tags = _tiff_tags(file)
     if 256 not in tags or 257 not in tags:
         raise BadHeader("has a TIFF header without a width or height")
     # OpenCV turns such TIFF files, but not JPEG, PNG or WebP: refuse rather than treat formats differently.
