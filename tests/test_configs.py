@@ -105,6 +105,8 @@ def test_unknown_haze_is_refused(kinds, words):
         ({"homogenous": {"t": (0.2, 0.4)}}, "data.haze.ranges: unknown haze kind 'homogenous'"),
         ({"homogeneous": {"tt": (0.2, 0.4)}}, "has no range 'tt'"),
         ({"homogeneous": {"t": (0.4, 0.2)}}, r"t = \(0.4, 0.2\)"),
+        ({"homogeneous": {"t": 0.4}}, r"t = 0.4: give \(low, high\)"),
+        ({"homogeneous": {"t": ("a", "b")}}, r"give \(low, high\)"),
     ],
 )
 def test_ranges_that_no_haze_has_are_refused(ranges, words):

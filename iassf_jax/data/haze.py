@@ -182,7 +182,11 @@ def merged_ranges(kind: str, ranges: Ranges | None) -> Ranges:
             known = ", ".join(HAZE_KINDS[kind].ranges) or "none at all"
             raise UserError(f"haze kind '{kind}' has no range '{name}': it has {known}")
         lowest, highest = _LIMITS[name]
-        if len(pair) != 2 or not lowest <= pair[0] <= pair[1] <= highest:
+        try:
+            fits = len(pair) == 2 and lowest <= pair[0] <= pair[1] <= highest
+        except TypeError:  # no pair, or none of numbers
+            fits = False
+        if not fits:
             raise UserError(f"haze range {name} = {pair}: give (low, high) between {lowest:g} and {highest:g}")
     return merged
 
