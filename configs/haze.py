@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
         config.data.root = "data/msrs,data/roadscene"
         config.model.prompt_size = 8  # ours: crops teach a pool no places, so a large one is noise (docs/weights.md)
         config.model.reconstruction = "soft"  # ours: haze is a gain and an offset; textures and colours come along
+        config.model.refine_radius = 8  # ours: no lattice, and edges where the images have them
         config.data.crop = 128  # ours: CPU
         config.data.min_scale = 0.25  # ours: haze that follows depth is seen in whole scenes, not in small pieces
         config.data.permute_chance = 0.5  # ours: the pairs have few reds, and a network forgets what is rare

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
     model.norm = "with_bias"  # Restormer's default
     model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
+    model.refine_radius = 0  # ours: pixels; with "soft": its changes follow the images' edges
     model.global_modulation = False  # ours: the dehazed image follows from the whole hazy one
     model.modulation_passes = 1  # ours: of it, each sees what the one before gave
     model.without_ir = False  # Table VII

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.metrics.qcv import perceived_difference
-from iassf_jax.models.fusion import luma
-from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
+from iassf_jax.models.layers import luma, pad_images, shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))

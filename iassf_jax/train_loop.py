@@ -25,12 +25,15 @@ from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
-from iassf_jax.models import build_model
+from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.iassf import IASSF
 from iassf_jax.parameters import abstract_parameters
 from iassf_jax.run_config import changed_settings, check_same_network, save_config
 from iassf_jax.run_log import RunLog
 from iassf_jax.visualize import sample_grid
+
+# Settings of a network that its parameters don't follow from: the config's count.
+_WITHOUT_PARAMETERS = ("dtype", "refine_radius")
 
 
 class StopRequest:
@@ -222,14 +225,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
 def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
     """The weights that `init_from` names, where there is no checkpoint yet; None for fresh ones.
 
-    Another number format is no other network. Where there is a checkpoint, zeros do until it is read.
+    Another number format or refinement is no other network. Where there is a checkpoint, zeros do until it is read.
     """
     if has_checkpoint(workdir):
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract_parameters(build_model(config.model)))
     if not config.init_from:
         return None
     weights = read_weights([config.init_from])
-    settings = {**config.model.to_dict(), "dtype": weights.model["dtype"]}
+    held = full_settings(weights.model)
+    settings = config.model.to_dict() | {name: held[name] for name in _WITHOUT_PARAMETERS if name in held}
     side = settings.get("prompt_size")
     if side and weights.model.get("prompt_size", side) != side:
         weights = with_prompt_size(weights, side)

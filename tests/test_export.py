@@ -34,8 +34,9 @@ def small(name, **changes):
 
 
 def soft():
-    """Soft reconstruction and modulation; fresh, their last layers are zero and hide what they are given."""
-    weights, rng = small("iassf", reconstruction="soft", global_modulation=True), np.random.default_rng(1)
+    """Soft reconstruction, refined, and modulation; fresh, their last layers are zero and hide what they are given."""
+    weights = small("iassf", reconstruction="soft", refine_radius=8, global_modulation=True)
+    rng = np.random.default_rng(1)
     params = weights.params["params"]
     for layer in (*(params[m]["to_image"] for m in ("ia_frm", "mspe_fm")), params["ia_frm"]["modulation"]["change"]):
         layer["kernel"] = rng.normal(0, 0.1, layer["kernel"].shape).astype(np.float32)

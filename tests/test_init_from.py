@@ -96,13 +96,14 @@ def test_prompt_pools_are_resized_where_the_config_has_another_size(small, tmp_p
 def test_images_start_anew_where_the_config_reconstructs_softly(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
-    config.model.reconstruction = "soft"
+    config.model.reconstruction, config.model.refine_radius = "soft", 4
     state = train_and_evaluate(config, tmp_path / "run")
     found, before = state.params["params"], small.params["params"]
     assert not any(np.any(np.abs(found[name]["to_image"]["kernel"]) > 1e-20) for name in ("ia_frm", "mspe_fm"))
     assert_same(found["ia_frm"]["tf"], before["ia_frm"]["tf"])
     write_weights(Weights({**small.model, "reconstruction": "soft"}, state.params), tmp_path / "soft.safetensors")
-    config.init_from, config.model.reconstruction = str(tmp_path / "soft.safetensors"), "direct"
+    config.init_from, config.model.refine_radius = str(tmp_path / "soft.safetensors"), 0
+    config.model.reconstruction = "direct"
     with pytest.raises(UserError, match=r"model\.reconstruction was soft, is direct"):
         train_and_evaluate(config, tmp_path / "other")
 

@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.data.images import LUMA_601
-from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, resize_bilinear, steady_border
+from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, luma, resize_bilinear, steady_border
 from iassf_jax.models.prompts import PEB, num_heads
+from iassf_jax.models.refinement import follow_edges
 from iassf_jax.models.restormer import RestormerBlock
 
 
@@ -33,13 +33,15 @@ class MsPEFM(nn.Module):
     The width is `channels` at full size and doubles a level; P^{k+1} = Conv1x1(P^k), brought to the block's size.
     `soft` (ours): the last convolution gives gains g and h and a change, with a `steady_border`. With lumas V of the
     dehazed and R of the infrared image, the fused image is the dehazed one + (1 + g) max(R - V, 0) + h min(R, V) +
-    change: textures come from the images. It starts as their luma maximum.
+    change: textures come from the images. It starts as their luma maximum. `refine_radius`: pixels; gains and change
+    `follow_edges` of R and of max(R - V, 0) (0: as they are).
     """
 
     channels: int = 12
     num_blocks: int = 5
     embed: bool = True
     soft: bool = False
+    refine_radius: int = 0
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
@@ -81,9 +83,12 @@ class MsPEFM(nn.Module):
         if not self.soft:
             return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
         to_image = Conv1x1(5, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        change, brighter, weaker = jnp.split(steady_border(to_image(x).astype(jnp.float32)), (3, 4), axis=-1)
         lumas = [luma(image) for image in images]
         excess = nn.relu(lumas[1] - lumas[0])
+        outputs = steady_border(to_image(x).astype(jnp.float32))
+        if self.refine_radius:
+            outputs = follow_edges(outputs, jnp.concatenate([lumas[1], excess], axis=-1), self.refine_radius)
+        change, brighter, weaker = jnp.split(outputs, (3, 4), axis=-1)
         return images[0] + (1 + brighter) * excess + weaker * jnp.minimum(*lumas) + change
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
@@ -92,9 +97,3 @@ class MsPEFM(nn.Module):
             prompt = halve(prompt)
         prompt = Conv1x1(channels, dtype=self.dtype, name=f"prompt{k + 1}")(prompt)
         return prompt if height == prompt.shape[1] else resize_bilinear(prompt, (height, width))
-
-
-def luma(images: jax.Array) -> jax.Array:
-    """BT.601 luma: float[B, H, W, 3] -> float[B, H, W, 1]."""
-    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
-    return (images * weights).sum(axis=-1, keepdims=True)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
+from iassf_jax.models import refinement
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
 from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, pad_to_multiple
@@ -39,7 +40,8 @@ class IASSF(nn.Module):
 
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` "direct" is the paper's: the last convolutions give the images. With "soft" (ours) they give what
-    is to change in the hazy image, and in the brighter of dehazed and infrared, see `IAFRM` and `MsPEFM`. With
+    is to change in the hazy image, and in the brighter of dehazed and infrared, see `IAFRM` and `MsPEFM`; with a
+    `refine_radius` (ours, pixels) that follows the edges of these images, see `follow_edges`. With
     `global_modulation` (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`;
     of `modulation_passes` each sees what the one before gave.
     """
@@ -54,6 +56,7 @@ class IASSF(nn.Module):
     heads_per_channels: int = 24
     norm: str = "with_bias"
     reconstruction: str = "direct"
+    refine_radius: int = 0
     global_modulation: bool = False
     modulation_passes: int = 1
     without_ir: bool = False
@@ -84,13 +87,19 @@ class IASSF(nn.Module):
         if self.reconstruction not in RECONSTRUCTIONS:
             choices = ", ".join(RECONSTRUCTIONS)
             raise UserError(f"model.reconstruction is {self.reconstruction!r}: use one of {choices}")
+        if self.refine_radius < 0 or self.refine_radius % refinement.STRIDE:
+            multiple = f"0 (off) or a multiple of {refinement.STRIDE}"
+            raise UserError(f"model.refine_radius is {self.refine_radius}: use {multiple}")
+        if self.refine_radius and self.reconstruction != "soft":
+            raise UserError('model.refine_radius is of model.reconstruction="soft": set that, or refine_radius=0')
         if self.dtype not in DTYPES:
             raise UserError(f"model.dtype is {self.dtype!r}: use one of {', '.join(DTYPES)}")
 
     @property
     def size_multiple(self) -> int:
         """Height and width are padded inside to a multiple of this."""
-        return 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
+        needed = 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
+        return max(needed, refinement.STRIDE) if self.refine_radius else needed
 
     @property
     def modulations(self) -> int:
@@ -138,14 +147,22 @@ class IASSF(nn.Module):
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
         soft = self.reconstruction == "soft"
         hazy, heat = jnp.split(images.astype(jnp.float32), 2)
-        restore = IAFRM(self.restoration_blocks, soft, self.modulations, **shared, name="ia_frm")
+        restore = IAFRM(self.restoration_blocks, soft, self.refine_radius, self.modulations, **shared, name="ia_frm")
         out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
 
         prompt = None
         if not self.without_p_vi:
             pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
             prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir, region)
-        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, soft, **shared, name="mspe_fm")
+        fuse = MsPEFM(
+            self.fusion_channels,
+            self.fusion_blocks,
+            not self.without_fb_peb,
+            soft,
+            self.refine_radius,
+            **shared,
+            name="mspe_fm",
+        )
         out["fused"] = fuse((out["dehazed"], heat), out["restored"], f_ir, prompt)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}

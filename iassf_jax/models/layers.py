@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from iassf_jax.data.images import LUMA_601
 from iassf_jax.models.devices import has_kernels
 from iassf_jax.models.plain import is_plain
 
@@ -329,6 +330,12 @@ def resize_bilinear_aligned(x: jax.Array, size: Sequence[int]) -> jax.Array:
         high = np.minimum(low + 1, old - 1)
         x = jnp.take(x, low, axis=axis) * (1 - share) + jnp.take(x, high, axis=axis) * share
     return x
+
+
+def luma(images: jax.Array) -> jax.Array:
+    """BT.601 luma: float[B, H, W, 3] -> float[B, H, W, 1]."""
+    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
+    return (images * weights).sum(axis=-1, keepdims=True)
 
 
 def halve(x: jax.Array) -> jax.Array:

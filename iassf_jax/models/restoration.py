@@ -4,9 +4,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, steady_border
+from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, luma, steady_border
 from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.prompts import num_heads
+from iassf_jax.models.refinement import follow_edges
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import Region
 
@@ -53,12 +54,14 @@ class IAFRM(nn.Module):
 
     `soft`: the convolution gives K (one channel) and B, and the dehazed image is I + K * I - B with the hazy image I:
     soft reconstruction (Song et al., DehazeFormer, IEEE TIP 2023), with a `steady_border`. It starts as the hazy image.
+    `refine_radius`: pixels; K and B of the result `follow_edges` of the hazy image (0: as they are; `soft` alone).
     `modulations`: so many times the dehazed image is made again, from features after another `GlobalModulation`, which
     sees what the image before was like. The fusion sees the features before all of them.
     """
 
     blocks: tuple[int, ...] = (1, 1, 2, 1, 1)
     soft: bool = False
+    refine_radius: int = 0
     modulations: int = 0
     heads_per_channels: int = 24
     norm: str = "with_bias"
@@ -90,22 +93,26 @@ class IAFRM(nn.Module):
             share = 0.5 if density is None else density[..., None].astype(visible.dtype)
             x = candidate * share + visible * (1 - share) + visible
         features = TF(self.blocks, self.heads_per_channels, self.norm, self.dtype, name="tf")(x)
-        outputs = 4 if self.soft else 3
+        planes = 4 if self.soft else 3
         init = nn.initializers.zeros if self.soft else nn.linear.default_kernel_init
-        to_image = nn.Conv(outputs, (3, 3), dtype=self.dtype, kernel_init=init, name="to_image")
+        to_image = nn.Conv(planes, (3, 3), dtype=self.dtype, kernel_init=init, name="to_image")
 
-        def image(features: jax.Array) -> jax.Array:
+        def drawn(features: jax.Array) -> jax.Array:
             if not self.soft:
                 return to_image(features)
             # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
-            return soft_image(hazy, steady_border(to_image(features).astype(jnp.float32)))
+            return steady_border(to_image(features).astype(jnp.float32))
 
-        dehazed, modulated = image(features), features
+        outputs, modulated = drawn(features), features
         for name in modulation_names(self.modulations):
             modulate = GlobalModulation(stride=2 ** (len(self.blocks) // 2), name=name)
-            modulated = modulate(modulated, hazy, dehazed, region)
-            dehazed = image(modulated)
-        return features, dehazed
+            modulated = modulate(modulated, hazy, soft_image(hazy, outputs) if self.soft else outputs, region)
+            outputs = drawn(modulated)
+        if not self.soft:
+            return features, outputs
+        if self.refine_radius:
+            outputs = follow_edges(outputs, luma(hazy), self.refine_radius)
+        return features, soft_image(hazy, outputs)
 
 
 def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
