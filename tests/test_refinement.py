@@ -65,6 +65,15 @@ def test_a_lattice_goes_where_the_guides_are_flat_and_their_textures_stay():
     assert np.abs(found - (0.5 * guide + lattice.mean())).mean() < 0.1 * np.abs(guide).mean()
 
 
+def test_a_tile_is_filtered_as_the_whole_image():
+    """But for a margin of two windows: nothing is of the whole image. Tiles overlap by more."""
+    changes, guides = (cv2.GaussianBlur(images(128, 160, n, n), (0, 0), 2)[None] for n in (5, 2))
+    whole = filtered(changes, guides, 8)[:, 32:, 64:]
+    tile = filtered(*(x[:, 32:, 64:] for x in (changes, guides)), 8)
+    np.testing.assert_allclose(tile[:, 24:, 24:], whole[:, 24:, 24:], atol=1e-4)
+    assert np.abs(tile - whole).max() > 1e-3
+
+
 def test_what_spills_over_an_edge_comes_back_to_it():
     step = np.zeros((1, 32, 64, 1), np.float32)
     step[:, :, 32:] = 1

@@ -15,8 +15,7 @@ from iassf_jax.tiling import Tiling, mosaic, spans
 
 NETWORKS = {
     "iassf": dict(tiny.get_config().model)
-    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3, "global_modulation": True, "modulation_passes": 2}
-    | {"reconstruction": "soft", "refine_radius": 8},
+    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3, "global_modulation": True, "modulation_passes": 2},
     "iassf_release": {"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8},
 }
 
@@ -40,9 +39,6 @@ def network(request):
         for name in ("modulation", "modulation2"):
             change = variables["params"]["ia_frm"][name]["change"]  # fresh, it is zero
             change["kernel"] = jax.random.normal(jax.random.key(2), change["kernel"].shape)
-        for module in ("ia_frm", "mspe_fm"):
-            to_image = variables["params"][module]["to_image"]
-            to_image["kernel"] = 0.1 * jax.random.normal(jax.random.key(3), to_image["kernel"].shape)
     return model, variables
 
 

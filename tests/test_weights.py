@@ -14,7 +14,7 @@ from iassf_jax.models import build_model, full_settings
 
 @pytest.mark.parametrize(
     "name, config, step",
-    [("iassf-msrs", msrs_whole, 70), ("iassf-haze", haze_whole, 3200), ("iassf-haze-small", haze_small, 850)],
+    [("iassf-msrs", msrs_whole, 70), ("iassf-haze", haze_whole, 250), ("iassf-haze-small", haze_small, 850)],
 )
 def test_they_are_of_their_config_and_last_stage(name, config, step):
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config.get_config().model.to_dict().items()}
