@@ -12,4 +12,5 @@ from iassf_jax.models.iassf import RECONSTRUCTIONS
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py` with each reconstruction."""
     variants = {name: {"model": {"reconstruction": name}} for name in RECONSTRUCTIONS}
+    variants["direct"]["model"]["refine_radius"] = 0  # there is nothing to refine
     return on_base(base, "Reconstruction", (), variants)
