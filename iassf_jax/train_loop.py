@@ -25,7 +25,7 @@ from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.inference import Predictor
-from iassf_jax.models import build_model, full_settings
+from iassf_jax.models import build_model
 from iassf_jax.models.iassf import IASSF
 from iassf_jax.parameters import abstract_parameters
 from iassf_jax.run_config import changed_settings, check_same_network, save_config
@@ -232,8 +232,8 @@ def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
     if not config.init_from:
         return None
     weights = read_weights([config.init_from])
-    held = full_settings(weights.model)
-    settings = config.model.to_dict() | {name: held[name] for name in _WITHOUT_PARAMETERS if name in held}
+    kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+    settings = {**config.model.to_dict(), **kept}
     side = settings.get("prompt_size")
     if side and weights.model.get("prompt_size", side) != side:
         weights = with_prompt_size(weights, side)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from iassf_jax.models.haze_density import box_mean
 from iassf_jax.models.layers import halve, resize_bilinear
 
-STRIDE = 4
+STRIDE = 4  # two halvings
 EPSILON = 1e-4
 
 
@@ -16,7 +16,7 @@ def follow_edges(changes: jax.Array, guides: jax.Array, radius: int) -> jax.Arra
     Upsampling leaves a lattice of `STRIDE` pixels in what a network draws, and what it draws spills over edges. Haze
     does neither: within a few pixels it follows what the image shows. The filter finds by least squares, in each
     window of an image that is smaller by `STRIDE`, what of the changes the guides explain, and puts the guides at full
-    size in.
+    size in. `haze_density.guided_filter`, the exact one with one guide, is the haze estimator's.
 
     Args:
         changes: float32[B, H, W, C]; H and W are multiples of `STRIDE`.
@@ -32,13 +32,13 @@ def follow_edges(changes: jax.Array, guides: jax.Array, radius: int) -> jax.Arra
     small = halve(halve(jnp.concatenate([guides, changes], axis=-1)))
     g, x = jnp.split(small, (count,), axis=-1)
     pairs = [(i, j) for i in range(count) for j in range(i, count)]
-    squares = [g[..., i : i + 1] * g[..., j : j + 1] for i, j in pairs]
-    products = [g[..., i : i + 1] * x for i in range(count)]
+    squares = [_one(g, i) * _one(g, j) for i, j in pairs]
+    products = [_one(g, i) * x for i in range(count)]
     means = _box_mean(jnp.concatenate([small, *squares, *products], axis=-1), radius // STRIDE)
     mean_g, mean_x, mean_gg, mean_gx = jnp.split(
         means, (count, count + channels, small.shape[-1] + len(pairs)), axis=-1
     )
-    variance = {p: mean_gg[..., k : k + 1] - _one(mean_g, p[0]) * _one(mean_g, p[1]) for k, p in enumerate(pairs)}
+    variance = {(i, j): _one(mean_gg, k) - _one(mean_g, i) * _one(mean_g, j) for k, (i, j) in enumerate(pairs)}
     covariance = [y - _one(mean_g, i) * mean_x for i, y in enumerate(jnp.split(mean_gx, count, axis=-1))]
     slopes = _solved(variance, covariance)
     offset = mean_x - sum(_one(mean_g, i) * slope for i, slope in enumerate(slopes))

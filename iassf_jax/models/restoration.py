@@ -103,16 +103,17 @@ class IAFRM(nn.Module):
             # In float32 from here on: bfloat16 has no 256 levels for the brighter half of an image.
             return steady_border(to_image(features).astype(jnp.float32))
 
+        def image(outputs: jax.Array) -> jax.Array:
+            return soft_image(hazy, outputs) if self.soft else outputs
+
         outputs, modulated = drawn(features), features
         for name in modulation_names(self.modulations):
             modulate = GlobalModulation(stride=2 ** (len(self.blocks) // 2), name=name)
-            modulated = modulate(modulated, hazy, soft_image(hazy, outputs) if self.soft else outputs, region)
+            modulated = modulate(modulated, hazy, image(outputs), region)
             outputs = drawn(modulated)
-        if not self.soft:
-            return features, outputs
         if self.refine_radius:
             outputs = follow_edges(outputs, luma(hazy), self.refine_radius)
-        return features, soft_image(hazy, outputs)
+        return features, image(outputs)
 
 
 def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
