@@ -1,8 +1,8 @@
-"""IASSF for haze as it looks outdoors: made-up depth, noise, JPEG, many infrared cameras; no haze stays no haze.
+"""IASSF for haze as it is outdoors, at a working size: the default weights `iassf-haze`.
 
-python train.py --config configs/haze.py --config.data.root=MSRS,ROADSCENE [--config.init_from=WEIGHTS]
+python train.py --config configs/haze.py --config.data.root=ROOT[,ROOT]
 
-Any data sets of clear visible and infrared pairs; they need no depth maps. Crop and batch are a CPU's.
+Any data sets of clear visible and infrared pairs. Depth maps are followed where there are any, and made up elsewhere.
 """
 
 from ml_collections import ConfigDict
@@ -11,34 +11,52 @@ from configs import msrs
 
 
 def get_config() -> ConfigDict:
-    """`configs/msrs.py` with other haze, degraded inputs and a schedule for a CPU."""
+    """`configs/msrs.py` with physical reconstruction, other haze, degraded inputs and a long schedule."""
     config = msrs.get_config()
     with config.unlocked():
+        config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/physical.py
+        config.model.working_size = 256  # ours: haze is smooth; what is sharp comes from the images at full size
+        config.model.patch = 4  # ours
+        config.model.prompt_size = 8  # ours: a pool of 64x64 would be larger than the features
+        config.model.restoration_blocks = (1, 1, 1, 2, 1, 1, 1)  # ours: one level more, to see the whole scene
+        config.model.fusion_blocks = 3  # ours: only gains are drawn
+        config.loss = ConfigDict()  # of losses.haze_losses
+        config.loss.alpha = 2.0  # paper
+        config.loss.beta = 0.2  # ours
+        config.loss.bound = 0.1  # He et al.: t0
+        config.loss.transmission = 0.2  # ours
+        config.loss.airlight = 0.5  # ours
         config.data.root = "data/msrs,data/roadscene"
-        config.model.prompt_size = 8  # ours: crops teach a pool no places, so a large one is noise (docs/weights.md)
-        config.model.reconstruction = "soft"  # ours: haze is a gain and an offset; textures and colours come along
-        config.model.refine_radius = 8  # ours: no lattice, and edges where the images have them
-        config.data.crop = 128  # ours: CPU
-        config.data.min_scale = 0.25  # ours: haze that follows depth is seen in whole scenes, not in small pieces
-        config.data.permute_chance = 0.5  # ours: the pairs have few reds, and a network forgets what is rare
-        # Ours: each as often as it stands here. Light haze is in all ranges; a clear image must come back clear; the
-        # authors' haze is kept so that their test set is not forgotten.
+        config.data.with_truth = True
+        # Ours: shapes take turns, whole images or large parts of them.
+        config.data.whole_size = ((192, 256), (128, 192), (128, 256), (128, 192))
+        config.data.window = (0.5, 1.0)
+        config.data.infrared_fading = (0.0, 0.25)  # ours: infrared sees through thin fog, not through everything
+        config.data.vertical_flip = False  # ours: the sky is above
+        config.data.permute_chance = 0.2  # ours: the pairs have few reds, and a network forgets what is rare
+        # Ours: each as often as it stands here. A clear image must come back clear.
         config.data.haze.kinds = (
-            *("depth_like",) * 4,
+            *("outdoor",) * 8,
+            *("dense",) * 3,
+            *("depth_like",) * 3,
             *("depth_like_night",) * 2,
-            "homogeneous",
-            "msrs_release",
-            "none",
+            *("homogeneous",) * 2,
+            *("none",) * 2,
         )
-        config.data.degrade.noise_chance = 0.3  # ours
+        config.data.relight.chance = 0.3  # ours: dusk, other cameras
+        config.data.degrade.noise_chance = 0.2  # ours: beside the noise of outdoor haze
         config.data.degrade.jpeg_chance = 0.3  # ours: most images that people have are JPEG files
         config.data.degrade.infrared_chance = 0.5  # ours
-        config.loss.target = "luma"  # ours: the paper's makes grey of whatever is brighter in infrared
-        config.loss.chroma = 5.0  # ours: colours are small numbers, and fused ones came out pale, reds yellow
-        config.train.batch_size = 6  # paper
-        config.train.steps = 20_000  # ours: on a CPU's crops
-        config.train.ema_decay = 0.999  # ours: smooths the mixture of kinds
-        config.optim.learning_rate = 3e-4  # ours
-        config.optim.warmup_steps = 100  # ours: starting from other weights must not throw them away
+        config.data.degrade.misaligned_chance = 0.2  # ours
+        config.data.degrade.no_infrared_chance = 0.04  # ours
+        config.data.depth_meaning = "depth"  # of generated scenes
+        config.data.depth_scale = 0.01  # of generated scenes: centimetres
+        config.train.batch_size = 8  # ours: CPU
+        config.train.steps = 24_000  # ours
+        config.train.ema_decay = 0.9995  # ours
+        config.optim.learning_rate = 6e-4  # ours
+        config.optim.min_learning_rate = 6e-6  # ours
+        config.optim.warmup_steps = 200  # ours
         config.optim.clip_norm = 1.0  # ours: batches differ much
+        config.checkpoint.every = 250  # ours
     return config

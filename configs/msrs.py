@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     model.refine_radius = 0  # ours: pixels; with "soft": its changes follow the images' edges
     model.global_modulation = False  # ours: the dehazed image follows from the whole hazy one
     model.modulation_passes = 1  # ours: of it, each sees what the one before gave
+    model.working_size = 0  # ours: longest side at which "physical" sees whole images
+    model.patch = 1  # ours: with "physical", pixels a side that become one position of the features
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII
@@ -77,6 +79,9 @@ def get_config() -> ConfigDict:
     data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
     data.crop = 256  # paper
     data.whole_size = ()  # ours: (height, width), or several: whole images shrunk to it in place of crops
+    data.window = (1.0, 1.0)  # ours: shares of a whole image's sides that are taken for it
+    data.with_truth = False  # ours: batches also tell transmission and air light, as "physical" needs
+    data.infrared_fading = (0.0, 0.0)  # ours: with the truth, how much of the haze infrared sees: a power of t
     data.min_scale = 1.0  # ours: below 1, hazy images are shrunk by up to this factor before they are cropped
     data.permute_chance = 0.0  # ours: of another order of red, green and blue, so that no colour is rare
     data.horizontal_flip = True  # paper
@@ -101,6 +106,9 @@ def get_config() -> ConfigDict:
     degrade.infrared_gamma = (0.7, 1.5)  # ours
     degrade.infrared_contrast = (0.6, 1.3)  # ours: around the crop's mean
     degrade.infrared_offset = (-0.1, 0.1)  # ours
+    degrade.misaligned_chance = 0.0  # ours: of an infrared image that lies a little off
+    degrade.misaligned_by = (-0.01, 0.01)  # ours: shares of the longest side, down and to the right
+    degrade.no_infrared_chance = 0.0  # ours: of the hazy image's luma in place of the infrared image
     data.scenes = ConfigDict({"num_train": 64, "num_val": 8, "height": 240, "width": 320, "seed": 0})  # ours
 
     config.eval = ConfigDict()

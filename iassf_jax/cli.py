@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--quality", type=int, default=92, help="of JPEG, for 8-bit images (default: 92)")
     how.add_argument("--lossless", action="store_true", help="PNG for everything, about four times as large")
     how.add_argument("--raw", action="store_true", help="pixels as they are, large, and read without being decoded")
+    pack.add_argument("--longest-side", type=_at_least(0), default=0, metavar="PIXELS", help="shrink larger images to it")
+    pack.add_argument("--stretch", action="store_true", help="stretch visible images to black and white; for veiled ones")
     pack.add_argument("--without-hazy", action="store_true", help="leave stored hazy images out")
     pack.add_argument("--layout", default="auto", help="as --config.data.layout")
     pack.add_argument("--folder", action="append", default=[], type=_folder, metavar="ROLE=PATH",
@@ -247,7 +249,7 @@ def _summary(args: argparse.Namespace) -> None:
 
 
 def _haze(args: argparse.Namespace) -> int:
-    from iassf_jax.data.haze_folder import haze_folder
+    from iassf_jax.data.haze.folder import haze_folder
     from iassf_jax.data.layouts import format_problems
 
     bar = tqdm(unit="image", disable=None)
@@ -358,6 +360,8 @@ def _pack(args: argparse.Namespace) -> int:
             quality=None if args.lossless else args.quality,
             raw=args.raw,
             with_hazy=not args.without_hazy,
+            longest_side=args.longest_side,
+            stretch=args.stretch,
             progress=_show(bar),
         )
     print(f"{packed.pairs} pairs, {packed.size / 1e6:.1f} MB in {packed.shards} files in {args.output}")

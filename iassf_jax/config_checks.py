@@ -9,7 +9,7 @@ from iassf_jax.data import degrade, relight
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS, merged_ranges
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
-from iassf_jax.losses import GRADIENTS, TARGETS, total_loss
+from iassf_jax.losses import GRADIENTS, TARGETS, haze_losses, total_loss
 
 # Field -> smallest and largest value that makes sense.
 SCHEDULES = ("step", "epoch")
@@ -66,12 +66,14 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
     if config["optim"].get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
-    settings = [x.name for x in inspect.signature(total_loss).parameters.values() if x.default is not x.empty]
+    with_truth = config["data"].get("with_truth", False)
+    loss = haze_losses if with_truth else total_loss
+    settings = [x.name for x in inspect.signature(loss).parameters.values() if x.default is not x.empty]
     problems += [f"loss has {name!r}: use {', '.join(settings)}" for name in config["loss"] if name not in settings]
     for name, known in (("target", TARGETS), ("gradient", GRADIENTS)):
         if config["loss"].get(name, next(iter(known))) not in known:
             problems.append(f"loss.{name}: use one of {', '.join(known)}")
-    for name in ("chroma", "beta", "perceived"):
+    for name in ("chroma", "beta", "perceived", "transmission", "airlight"):
         if not 0 <= config["loss"].get(name, 0.0) < math.inf:
             problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
     names = config["optim"].get("trainable", ())
@@ -93,6 +95,13 @@ def check_config(config: Mapping[str, Any]) -> None:
         problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
     elif config["data"]["rotations"] and any(height != width for height, width in sizes):
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
+    if with_truth != (config["model"].get("reconstruction") == "physical"):
+        problems.append("data.with_truth and model.reconstruction='physical' go together: set both or neither")
+    if with_truth and (not sizes or "stored" in kinds):
+        problems.append("data.with_truth needs a data.whole_size, and haze that is made here: leave 'stored' out")
+    window = config["data"].get("window", (1.0, 1.0))
+    if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
+        problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")
     problems += degrade.problems_of(config["data"].get("degrade", {}))
     problems += relight.problems_of(config["data"].get("relight", {}))
     if config["data"].get("relight", {}).get("chance") and "stored" in kinds:

@@ -1,9 +1,12 @@
 """The training loss, Eq. 6-9 of the paper: intensity + gradient + alpha * L1. All terms are means, in float32."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from iassf_jax.metrics.qcv import perceived_difference
+from iassf_jax.models import physical
 from iassf_jax.models.layers import luma, pad_images, shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
@@ -153,3 +156,61 @@ def total_loss(
         terms["perceived"] = perceived_loss(fused, visible, infrared)
         loss += perceived * terms["perceived"]
     return loss, {"loss": loss, **terms}
+
+
+HIDDEN = 0.15
+"""Transmission below which the infrared image's details are wanted in the fused image, the more the less there is."""
+
+
+def haze_losses(
+    out: Mapping[str, jax.Array],
+    batch: Mapping[str, jax.Array],
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    bound: float = physical.BOUND,
+    transmission: float = 0.2,
+    airlight: float = 0.5,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of networks that draw transmission and air light (ours).
+
+    Eq. 6 with other targets: the dehazed image's keeps the haze that `physical.dehaze` leaves where transmission is
+    below `bound`; the fused image's is that one, brightened in its own colour where infrared shows more, with
+    infrared details where haze hides the scene. Transmission and air light are compared with the true ones.
+
+    Args:
+        out: of the network: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `transmission` [B, H, W, 1],
+            `airlight` [B, H, W, 3] in 0..1.
+        batch: `clear`, `infrared` in [-1, 1]; `transmission`, `airlight` in 0..1; of the same shapes.
+        alpha: weight of the L1 term of the dehazed image.
+        beta: weight of the fused image's gradients.
+        bound: t0 of `physical.bounded_clear`.
+        transmission: weight of |log t - log t*|, of values from 0.05 up.
+        airlight: weight of |A - A*|, averaged over the true haze density 1 - t*.
+
+    Returns:
+        The loss and its unweighted terms: scalars.
+    """
+    t, true_t = (jnp.maximum(x["transmission"], 0.05) for x in (out, batch))
+    density = 1 - batch["transmission"]
+    clear, infrared = (0.5 * batch[name] + 0.5 for name in ("clear", "infrared"))
+    wanted = physical.bounded_clear(clear, batch["transmission"], batch["airlight"], bound)
+    fused = 2 * _fused_target(wanted, infrared, batch["transmission"]) - 1
+    difference = jnp.abs(out["airlight"] - batch["airlight"]) * density
+    terms = {
+        "intensity": jnp.abs(out["fused"] - fused).mean(),
+        "gradient": jnp.abs(sobel(out["fused"] - fused, "symmetric")).mean(),
+        "l1": l1_loss(out["dehazed"], 2 * wanted - 1),
+        "transmission": jnp.abs(jnp.log(t) - jnp.log(true_t)).mean(),
+        "airlight": difference.mean() / (density.mean() + 1e-3),
+    }
+    weights = (1.0, beta, alpha, transmission, airlight)
+    loss = sum(weight * term for weight, term in zip(weights, terms.values(), strict=True))
+    return loss, {"loss": loss, **terms}
+
+
+def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array) -> jax.Array:
+    """In [0, 1]."""
+    smooth, mean = physical.without_details(infrared), infrared.mean(axis=(1, 2, 3), keepdims=True)
+    gains = jnp.concatenate([jnp.zeros_like(t), 1 - jnp.minimum(t / HIDDEN, 1)], axis=-1)
+    fused = physical.fuse(wanted, infrared, gains, physical.details(infrared, smooth, mean))
+    return jnp.clip(fused, 0, 1)

@@ -33,7 +33,7 @@ from iassf_jax.run_log import RunLog
 from iassf_jax.visualize import sample_grid
 
 # Settings of a network that its parameters don't follow from: the config's count.
-_WITHOUT_PARAMETERS = ("dtype", "refine_radius")
+_WITHOUT_PARAMETERS = ("dtype", "refine_radius", "working_size")
 
 
 class StopRequest:
@@ -264,7 +264,7 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: i
     pending = Pending(run, log, start)
     due = functools.partial(_due, run.num_steps)
     for step, batch in _steps(run, start, profile_steps):
-        arrays = {name: batch[name] for name in ("hazy", "infrared", "clear")}
+        arrays = {name: x for name, x in batch.items() if name != "index"}
         run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
         if due(step, run.config.eval.every):

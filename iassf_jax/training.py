@@ -13,7 +13,7 @@ import optax
 from ml_collections import FrozenConfigDict
 
 from iassf_jax.errors import UserError
-from iassf_jax.losses import total_loss
+from iassf_jax.losses import haze_losses, total_loss
 from iassf_jax.models.plain import portable_operations
 from iassf_jax.parameters import smallest_pair
 from iassf_jax.runtime import jit_for_device, run_once
@@ -130,9 +130,10 @@ def train_step(
 
     Args:
         state: what to start from.
-        batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1].
+        batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1]; with
+            `transmission` float32[B, H, W, 1] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_losses`.
         model, optimizer, schedule: what to train and how.
-        loss: settings of `losses.total_loss`, default the paper's; hashable.
+        loss: settings of the loss, default the paper's; hashable.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
         trainable: names of the modules that the optimizer trains, see `trained`; nothing is computed for the others.
 
@@ -143,7 +144,7 @@ def train_step(
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         params = jax.tree.map(lambda x, own: x if own else jax.lax.stop_gradient(x), params, trained(params, trainable))
         out = model.apply(params, batch["hazy"], batch["infrared"])
-        return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **loss)
+        return loss_of(out, batch, loss)
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -156,6 +157,15 @@ def train_step(
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
     return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+
+def loss_of(
+    out: Mapping[str, jax.Array], batch: Batch, settings: Mapping[str, Any]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a network's outputs and its terms; which one follows from what the batch knows of the haze."""
+    if "transmission" in batch:
+        return haze_losses(out, batch, **settings)
+    return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **settings)
 
 
 jit_train_step = jit_for_device(

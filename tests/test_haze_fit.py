@@ -9,7 +9,7 @@ import pytest
 from haze_images import rng, smooth_image
 from iassf_jax.data import haze, images
 from iassf_jax.data.haze import HazeParams, apply_haze, draw_haze
-from iassf_jax.data.haze_fit import fit_msrs_release
+from iassf_jax.data.haze.fit import fit_msrs_release
 from iassf_jax.errors import UserError
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "msrs"

@@ -11,7 +11,7 @@ import pytest
 from haze_images import smooth_image
 from iassf_jax.data import images
 from iassf_jax.data.haze import HazeParams, apply_haze, draw_haze
-from iassf_jax.data.haze_folder import haze_folder
+from iassf_jax.data.haze.folder import haze_folder
 from iassf_jax.errors import UserError
 
 

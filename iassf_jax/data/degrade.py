@@ -1,4 +1,5 @@
-"""What cameras do before a network sees the images: noise and JPEG on the hazy one, other levels of the infrared one.
+"""What cameras do before a network sees the images: noise and JPEG on the hazy one, other levels of the infrared one,
+which may lie a little off, or be missing: then the hazy image's luma stands in its place.
 
 Only the network's inputs change, never the clear image. The infrared image is input and part of the fused image's
 target at once, and is the same in both. Everything is off unless a config says otherwise.
@@ -15,7 +16,7 @@ from iassf_jax.data.drawn import Range, draw, happens, range_problems
 Array = np.ndarray
 
 # Field of `data.degrade` -> value that leaves everything as it is, and how far it may reach.
-_CHANCES = ("noise_chance", "jpeg_chance", "infrared_chance")
+_CHANCES = ("noise_chance", "jpeg_chance", "infrared_chance", "misaligned_chance", "no_infrared_chance")
 _RANGES: Mapping[str, Range] = {
     "shot_noise": ((0.0, 0.0), 0, 1),
     "read_noise": ((0.0, 0.0), 0, 1),
@@ -24,6 +25,7 @@ _RANGES: Mapping[str, Range] = {
     "infrared_gamma": ((1.0, 1.0), 0.01, 100),
     "infrared_contrast": ((1.0, 1.0), 0, 100),
     "infrared_offset": ((0.0, 0.0), -1, 1),
+    "misaligned_by": ((0.0, 0.0), -1, 1),
 }
 
 
@@ -51,6 +53,10 @@ def degrade(hazy: Array, infrared: Array, rng: np.random.Generator, settings: Ma
     if happens("infrared_chance", rng, settings):
         names = ("infrared_gain", "infrared_gamma", "infrared_contrast", "infrared_offset")
         infrared = change_levels(infrared, *(draw(name, rng, settings, _RANGES) for name in names))
+    if happens("misaligned_chance", rng, settings):
+        infrared = shift(infrared, *(draw("misaligned_by", rng, settings, _RANGES) for _ in range(2)))
+    if happens("no_infrared_chance", rng, settings):
+        infrared = cv2.cvtColor(hazy, cv2.COLOR_RGB2GRAY)
     return hazy, infrared
 
 
@@ -77,6 +83,14 @@ def change_levels(image: Array, gain: float, gamma: float, contrast: float, offs
     x = np.float32(gain) * (image.astype(np.float32) / maximum) ** np.float32(gamma)
     mean = x.mean()
     return _rounded(mean + np.float32(contrast) * (x - mean) + np.float32(offset), maximum, image.dtype)
+
+
+def shift(image: Array, down: float, right: float) -> Array:
+    """Moved by shares of the longest side; what comes in is mirrored."""
+    height, width = image.shape[:2]
+    y, x = (share * max(height, width) for share in (down, right))
+    move = np.float32([[1, 0, x], [0, 1, y]])
+    return cv2.warpAffine(image, move, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _rounded(x: Array, maximum: float, dtype: np.dtype) -> Array:

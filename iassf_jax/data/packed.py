@@ -35,6 +35,29 @@ _NPY = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
+class JoinedSource:
+    """Several sources, one after the other."""
+
+    sources: tuple[Any, ...]
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of all, in order."""
+        return tuple(stem for source in self.sources for stem in source.stems)
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = index
+        for source in self.sources:
+            if number < len(source):
+                return {**source[number], "index": np.int64(index)}
+            number -= len(source)
+        raise IndexError(f"pair {index} of {len(self)}")
+
+
+@dataclass(frozen=True)
 class PackedSource:
     """Random access to the pairs of one split of a packed folder.
 
@@ -162,6 +185,8 @@ def pack(
     quality: int | None = 92,
     raw: bool = False,
     with_hazy: bool = True,
+    longest_side: int = 0,
+    stretch: bool = False,
     shard_bytes: int = 15 * 2**20,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
@@ -175,6 +200,8 @@ def pack(
             Images of 16 bits and depth maps are never lossy. Coloured infrared images become their luma.
         raw: pixels as they are, whatever the quality: large, and read without being decoded.
         with_hazy: pack stored hazy images; without them, haze is made when the pairs are read.
+        longest_side: shrinks larger images until their longest side has so many pixels; 0: as they are.
+        stretch: `stretch_levels` of the visible images: for cameras that lift black, whose images would teach a veil.
         shard_bytes: a file ends with the pair that fills it to this.
         progress: called with (done, total) pairs.
 
@@ -183,6 +210,8 @@ def pack(
     """
     if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"the JPEG quality is {quality}: use 1 to 100, or pack without loss")
+    if longest_side and longest_side < 32:
+        raise UserError(f"the longest side is {longest_side}: use 32 pixels or more, or 0 for images as they are")
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output}: is there already: give a new folder")
@@ -193,7 +222,11 @@ def pack(
         with _new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
             for done, pair in enumerate(found.pairs):
                 files = {role: path for role, path in pair.files().items() if role in names}
-                shards.write(msgpack.packb({role: _content(role, path, quality, raw) for role, path in files.items()}))
+                record = {}
+                for role, path in files.items():
+                    image = _prepared(role, path, longest_side, stretch and role in ("visible", "hazy"))
+                    record[role] = _content(role, path, image, quality, raw)
+                shards.write(msgpack.packb(record))
                 progress(done + 1, len(found.pairs))
             index = {
                 "format": _FORMAT,
@@ -217,12 +250,38 @@ def _encoding(quality: int | None, raw: bool) -> str:
     return "PNG, lossless" if quality is None else f"8 bits: JPEG, quality {quality}; else lossless"
 
 
-def _content(role: str, path: str, quality: int | None, raw: bool) -> bytes:
-    """A file as it goes into the record."""
+def _prepared(role: str, path: str, longest_side: int, stretch: bool) -> np.ndarray:
+    """The pixels of a file, changed as asked for."""
     if role == "depth" and path.lower().endswith(".npy"):
-        return _npy(images.open_npy(path))
-    image = images.read_infrared(path) if role == "infrared" else images.read_image(path)
-    if raw:
+        image = images.open_npy(path)
+    else:
+        image = images.read_infrared(path) if role == "infrared" else images.read_image(path)
+    if stretch:
+        image = stretch_levels(images.three_channels(image))
+    scale = longest_side / max(image.shape[:2])
+    if 0 < scale < 1:
+        size = tuple(max(1, round(n * scale)) for n in image.shape[1::-1])
+        how = cv2.INTER_NEAREST if role == "depth" else cv2.INTER_AREA  # between two depths there is nothing
+        image = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
+    return image
+
+
+def stretch_levels(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] whose darkest places are black and whose brightest are white, of the same type.
+
+    Black is the 0.5 % percentile of the smallest channel, blurred against noise, white the 99.7 % percentile of the
+    largest. RoadScene's camera lifts black to 126 of 255 (median of the dark channel), MSRS's to 23.
+    """
+    maximum = np.float32(np.iinfo(image.dtype).max)
+    low = np.percentile(cv2.blur(image.min(axis=2), (5, 5)), 0.5)
+    high = np.percentile(image.max(axis=2), 99.7)
+    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1))
+    return np.rint(np.clip(scaled, 0, 1) * maximum).astype(image.dtype)
+
+
+def _content(role: str, path: str, image: np.ndarray, quality: int | None, raw: bool) -> bytes:
+    """An image as it goes into the record."""
+    if raw or (role == "depth" and path.lower().endswith(".npy")):
         return _npy(image)
     if quality is None or image.dtype != np.uint8 or role == "depth":
         return images.encode_image(path, image, ".png")

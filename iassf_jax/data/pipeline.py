@@ -22,11 +22,11 @@ from absl import flags
 
 from iassf_jax.data import images
 from iassf_jax.data.degrade import degrade
-from iassf_jax.data.haze import apply_haze, draw_haze, load_depth
+from iassf_jax.data.haze import HAZE_KINDS, HazeParams, apply_haze, draw_haze, haze_image, load_depth
 from iassf_jax.data.layouts import SPLITS, Pair, PairList
-from iassf_jax.data.packed import open_packed
+from iassf_jax.data.packed import JoinedSource, open_packed
 from iassf_jax.data.relight import relight
-from iassf_jax.data.roots import find_pairs_in_roots, is_packed
+from iassf_jax.data.roots import find_pairs_in_roots, is_packed, split_roots
 from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
 
@@ -125,38 +125,41 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
         raise UserError(f"data.source is {data['source']!r}: set it to 'pairs' or 'scenes'")
     folders = {role: path for role, path in dict(data["folders"]).items() if path} or None
     layout = "folders" if folders else data["layout"]
-    if is_packed(data["root"]):
-        return open_packed(data["root"], split, data["depth_meaning"], data["depth_scale"], data["verify"]), PairList(
-            (), ()
-        )
+    roots = split_roots(data["root"])
+    if all(map(is_packed, roots)):
+        how = (data["depth_meaning"], data["depth_scale"], data["verify"])
+        packs = tuple(open_packed(root, split, *how) for root in roots)
+        return packs[0] if len(packs) == 1 else JoinedSource(packs), PairList((), ())
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
     if "depth" in data["haze"]["kinds"] and not all(pair.depth or pair.hazy for pair in found.pairs):
         raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")
     return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
 
 
-def add_haze(
+def draw_kind(rng: np.random.Generator, haze: Mapping[str, Any]) -> HazeParams | None:
+    """The haze of one image, of a kind from `haze["kinds"]`; None where that is "stored"."""
+    kind = haze["kinds"][int(rng.integers(len(haze["kinds"])))]
+    return None if kind == STORED else draw_haze(kind, rng, haze["ranges"].get(kind))
+
+
+def hazy_image(
     example: Example,
-    rng: np.random.Generator,
-    haze: Mapping[str, Any],
+    params: HazeParams | None,
     window: tuple[int, int, int, int] | None = None,
     guide: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The hazy image of an example: a stored one, or haze of a kind drawn from `haze["kinds"]`.
+    """The hazy image of an example: a stored one where `params` is None.
 
     Args:
         example: raw, with `clear` and perhaps `depth` and `hazy`.
-        rng: of all draws.
-        haze: `kinds`, names of `haze.HAZE_KINDS` or "stored"; `ranges`, overriding those of the kinds, by kind.
+        params: as `draw_kind` gives.
         window, guide: as in `apply_haze`, when the example is a crop.
     """
-    kind = haze["kinds"][int(rng.integers(len(haze["kinds"])))]
-    if kind == STORED:
-        if "hazy" not in example:
-            raise UserError("data.haze.kinds has 'stored' but there are no hazy files: name a kind of haze instead")
-        return example["hazy"]
-    params = draw_haze(kind, rng, haze["ranges"].get(kind))
-    return apply_haze(example["clear"], params, example.get("depth"), window, guide)
+    if params is not None:
+        return apply_haze(example["clear"], params, example.get("depth"), window, guide)
+    if "hazy" not in example:
+        raise UserError("data.haze.kinds has 'stored' but there are no hazy files: name a kind of haze instead")
+    return example["hazy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,10 +167,12 @@ class Augment(grain.transforms.RandomMap):
     """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1].
 
     With a `whole_size` (height, width) the whole image is hazed and shrunk to it in place of a crop: only then do
-    prompts, which are stretched over the image, and haze keep their places to each other. With a `min_scale` below 1
+    prompts, which are stretched over the image, and haze keep their places to each other. Of that, `window` (low, high)
+    is the range of the share of each side that is taken for the whole. With a `min_scale` below 1
     a larger piece of the hazy image is shrunk to the crop, by a factor drawn between it and 1, to show more of a scene.
     `permute_chance` is of another order of the visible image's colours; that and `relight`, the section of a config of
-    that name, come before any haze.
+    that name, come before any haze. `with_truth` adds what the haze is made of; then the infrared image fades by the
+    power of the transmission that is drawn from `infrared_fading`.
     """
 
     crop: int
@@ -177,28 +182,55 @@ class Augment(grain.transforms.RandomMap):
     rotations: bool = False
     degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     whole_size: tuple[int, ...] = ()
+    window: tuple[float, float] = (1.0, 1.0)
     min_scale: float = 1.0
     permute_chance: float = 0.0
     relight: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    with_truth: bool = False
+    infrared_fading: tuple[float, float] = (0.0, 0.0)
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`)."""
+        """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`).
+
+        With truth, also `transmission` float32[S, S, 1] and `airlight` float32[S, S, 3], both in 0..1.
+        """
         layers = {name: x for name, x in element.items() if name != "index"}
         if self.permute_chance and rng.random() < self.permute_chance:
             order = rng.permutation(3)
             layers |= {name: layers[name][..., order] for name in ("clear", "hazy") if name in layers}
         layers["clear"] = relight(layers["clear"], rng, self.relight)
-        if self.whole_size:
-            layers = _area_resized({**layers, "hazy": add_haze(layers, rng, self.haze)}, self.whole_size)
-        else:
-            layers = self._crop(layers, rng)
+        layers = self._whole(layers, rng) if self.whole_size else self._crop(layers, rng)
         layers["hazy"], layers["infrared"] = degrade(layers["hazy"], layers["infrared"], rng, self.degrade)
         flips = (self.vertical_flip and rng.random() < 0.5, self.horizontal_flip and rng.random() < 0.5)
         turns = int(rng.integers(4)) if self.rotations else 0
         out = {"index": element["index"]}
         for name in ("hazy", "infrared", "clear"):
             out[name] = _signed(_turned(layers[name], *flips, turns))
+        for name in ("transmission", "airlight") if self.with_truth else ():
+            out[name] = np.atleast_3d(_turned(layers[name], *flips, turns))
         return out
+
+    def _whole(self, layers: Example, rng: np.random.Generator) -> Example:
+        if self.window != (1.0, 1.0):
+            layers = self._window(layers, rng)
+        params = draw_kind(rng, self.haze)
+        if self.with_truth:
+            names = ("hazy", "transmission", "airlight")
+            layers |= zip(names, haze_image(layers["clear"], params, layers.get("depth")), strict=True)
+            layers["infrared"] = _faded(layers["infrared"], layers["transmission"], rng.uniform(*self.infrared_fading))
+        else:
+            layers["hazy"] = hazy_image(layers, params)
+        return _area_resized(layers, self.whole_size)
+
+    def _window(self, layers: Example, rng: np.random.Generator) -> Example:
+        """A part of the scene, of about the shape of `whole_size`."""
+        height, width = layers["clear"].shape[:2]
+        shape = self.whole_size[1] / self.whole_size[0] * math.exp(rng.uniform(-0.15, 0.15))
+        share = rng.uniform(*self.window)
+        rows = max(1, round(share * min(height, width / shape)))
+        columns = max(1, min(width, round(rows * shape)))
+        top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+        return {name: x[top : top + rows, left : left + columns] for name, x in layers.items()}
 
     def _crop(self, layers: Example, rng: np.random.Generator) -> Example:
         layers = {name: _at_least(x, self.crop) for name, x in layers.items()}
@@ -207,7 +239,11 @@ class Augment(grain.transforms.RandomMap):
         side = self._side(min(height, width), rng)
         top, left = (int(rng.integers(n - side + 1)) for n in (height, width))
         cut = {name: x[top : top + side, left : left + side] for name, x in layers.items()}
-        cut["hazy"] = add_haze(cut, rng, self.haze, (top, left, height, width), guide)
+        params = draw_kind(rng, self.haze)
+        if params is not None and HAZE_KINDS[params.kind].air and "depth" in layers:
+            cut["depth"] = layers["depth"]
+        cut["hazy"] = hazy_image(cut, params, (top, left, height, width), guide)
+        cut.pop("depth", None)
         return cut if side == self.crop else _area_resized(cut, (self.crop, self.crop))
 
     def _side(self, longest: int, rng: np.random.Generator) -> int:
@@ -218,9 +254,18 @@ class Augment(grain.transforms.RandomMap):
         return min(round(self.crop / math.exp(rng.uniform(math.log(low), 0.0))), longest)
 
 
+def _faded(infrared: np.ndarray, t: np.ndarray, power: float) -> np.ndarray:
+    """The infrared image as seen through haze that is thin for it: towards its mean by t ** power."""
+    if not power:
+        return infrared
+    share = t.astype(np.float32) ** np.float32(power)
+    mean = np.float32(infrared.mean())
+    return np.rint(mean + share * (infrared.astype(np.float32) - mean)).astype(infrared.dtype)
+
+
 def _area_resized(layers: Example, size: tuple[int, ...]) -> Example:
     """The images that train, shrunk to (height, width)."""
-    names = ("hazy", "clear", "infrared")
+    names = [name for name in layers if name != "depth"]
     return {name: cv2.resize(layers[name], size[::-1], interpolation=cv2.INTER_AREA) for name in names}
 
 
@@ -259,8 +304,9 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
     """
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
-    names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance")
+    names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance", "with_truth")
     settings = {name: data[name] for name in names if name in data}  # configs of older runs have fewer
+    settings |= {name: tuple(data[name]) for name in ("window", "infrared_fading") if name in data}
     settings |= {name: dict(data.get(name, {})) for name in ("degrade", "relight")}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
     sizes = whole_sizes(data.get("whole_size", ())) or ((),)
@@ -345,5 +391,5 @@ def whole_example(source: Source, index: int, haze: Mapping[str, Any], seed: int
     if "hazy" not in example:
         kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or haze["kinds"]
         rng = np.random.default_rng([seed, zlib.crc32(stem.encode(errors="surrogateescape"))])
-        example["hazy"] = add_haze(example, rng, {**haze, "kinds": kinds})
+        example["hazy"] = hazy_image(example, draw_kind(rng, {**haze, "kinds": kinds}))
     return {"stem": stem, **{name: example[name] for name in ("hazy", "clear", "infrared")}}

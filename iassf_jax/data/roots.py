@@ -58,7 +58,7 @@ def find_pairs_in_roots(
     """
     roots = split_roots(root)
     for part in filter(is_packed, roots):
-        raise UserError(f"{part}: is a packed folder: give it alone as data.root, or the folders that it was made of")
+        raise UserError(f"{part}: is a packed folder: give packed folders alone, or the folders that they were made of")
     if len(roots) == 1:
         return find_pairs(roots[0], layout, split, folders, verify, val_fraction)
     for role, path in (folders or {}).items():

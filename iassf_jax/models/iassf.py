@@ -1,34 +1,42 @@
 """The network of the paper: one stage from a hazy visible and an infrared image to a dehazed and a fused image."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
-from iassf_jax.models import refinement
+from iassf_jax.models import physical, refinement
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
-from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, pad_to_multiple
+from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, luma, pad_to_multiple
+from iassf_jax.models.physical import pixel_unshuffle
 from iassf_jax.models.prompts import PEB, PGM, num_heads
+from iassf_jax.models.resampling import resample, working_shape
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
 from iassf_jax.models.whole_image import Region, estimate_haze
 
-RECONSTRUCTIONS = ("direct", "soft")
+RECONSTRUCTIONS = ("direct", "soft", "physical")
 
 
 class Encoder(nn.Module):
-    """3x3 convolution to C channels and Restormer blocks; one set of weights for both modalities."""
+    """3x3 convolution to C channels and Restormer blocks; one set of weights for both modalities.
+
+    With a `patch` above 1 (ours) each position of the features stands for so many pixels along each side.
+    """
 
     channels: int
     blocks: int = 1
+    patch: int = 1
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        x = ImageConv(self.channels, dtype=self.dtype, name="embed")(images)
+        x = ImageConv(self.channels, dtype=self.dtype, name="embed")(pixel_unshuffle(images, self.patch))
         heads = num_heads(self.channels, self.heads_per_channels)
         for i in range(self.blocks):
             x = RestormerBlock(heads, norm=self.norm, dtype=self.dtype, name=f"block{i + 1}")(x)
@@ -44,6 +52,10 @@ class IASSF(nn.Module):
     `refine_radius` (ours, pixels) that follows the edges of these images, see `follow_edges`. With
     `global_modulation` (ours) the dehazed image also follows from what the whole image holds, see `GlobalModulation`;
     of `modulation_passes` each sees what the one before gave.
+
+    With "physical" (ours) the network sees whole images whose longest side is `working_size` pixels, in groups of
+    `patch` x `patch`, and draws the haze's transmission and air light; see `physical`. The haze density is then that of
+    the image by Eq. 3-4 before Eq. 5, and 1 - t after the correction in what is given back.
     """
 
     channels: int = 24
@@ -59,6 +71,8 @@ class IASSF(nn.Module):
     refine_radius: int = 0
     global_modulation: bool = False
     modulation_passes: int = 1
+    working_size: int = 0
+    patch: int = 1
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -92,13 +106,19 @@ class IASSF(nn.Module):
             raise UserError(f"model.refine_radius is {self.refine_radius}: use {multiple}")
         if self.refine_radius and self.reconstruction != "soft":
             raise UserError('model.refine_radius is of model.reconstruction="soft": set that, or refine_radius=0')
+        is_physical = self.reconstruction == "physical"
+        if is_physical != (self.working_size >= self.size_multiple) or not (is_physical or self.patch == 1):
+            both = f"a working_size of {self.size_multiple} or more (and a patch) goes with reconstruction 'physical'"
+            raise UserError(f"model.working_size is {self.working_size}, patch {self.patch}: {both}, and with no other")
+        if is_physical and (self.without_hde or self.global_modulation):
+            raise UserError("model.reconstruction is 'physical': it needs the haze estimator, and no global_modulation")
         if self.dtype not in DTYPES:
             raise UserError(f"model.dtype is {self.dtype!r}: use one of {', '.join(DTYPES)}")
 
     @property
     def size_multiple(self) -> int:
         """Height and width are padded inside to a multiple of this."""
-        needed = 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
+        needed = self.patch * 2 ** max(len(self.restoration_blocks) // 2, self.fusion_blocks // 2)
         return max(needed, refinement.STRIDE) if self.refine_radius else needed
 
     @property
@@ -106,7 +126,6 @@ class IASSF(nn.Module):
         """How many `GlobalModulation`s there are."""
         return self.modulation_passes if self.global_modulation else 0
 
-    @nn.compact
     def __call__(
         self,
         visible: jax.Array,
@@ -126,29 +145,65 @@ class IASSF(nn.Module):
             Every stage by name, in float32: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `haze_density`
             float[B, H, W] in [0, 1] (absent without_ir and without_hde); features `vi_feature`, `ir_feature`,
             `ir_embedded`, `restored` float[B, H, W, C]; selection weights `prompt_weights_ir`,
-            `prompt_weights_vi` float[B, N].
+            `prompt_weights_vi` float[B, N]. With reconstruction "physical" also `transmission` [B, H, W, 1] and
+            `airlight` [B, H, W, 3] in 0..1, and features are those at working size.
 
         Raises:
             ValueError: shapes that do not belong together.
         """
         check_pair(visible, infrared)
         height, width = visible.shape[1:3]
+        if self.reconstruction == "physical":
+            infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
+            out = self.at_working_size(visible, infrared)
+            images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared)]
+            out |= physical.full_size(out.pop("maps"), *images)
+            out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
+            return out | {"haze_density": 1 - out["transmission"][..., 0]}
         infrared = jnp.broadcast_to(infrared, visible.shape)
-        dtype = DTYPES[self.dtype]
-        images = pad_to_multiple(jnp.concatenate([visible, infrared]), self.size_multiple)
-        shared = {"heads_per_channels": self.heads_per_channels, "norm": self.norm, "dtype": dtype}
-        encoder = Encoder(self.channels, self.encoder_blocks, **shared, name="encoder")
-        f_vi, f_ir = jnp.split(encoder(images), 2)
-        out = {"vi_feature": f_vi, "ir_feature": f_ir}
+        padded = [pad_to_multiple(x, self.size_multiple) for x in (visible, infrared)]
+        out = self._stages(*padded, haze_density, region)
+        return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
 
-        density = None
-        if not (self.without_hde or self.without_ir):
+    def at_working_size(self, visible: jax.Array, infrared: jax.Array) -> dict[str, Any]:
+        """All that is done at working size, of images float[B, H, W, 3] and [B, H, W, 1] of any size.
+
+        Returns:
+            The features by name, and `maps`, `physical.Maps` for `physical.full_size`.
+        """
+        size = working_shape(*visible.shape[1:3], self.working_size, self.size_multiple)
+        small, heat = (resample(x.astype(jnp.float32), size) for x in (visible, infrared))
+        return self._stages(small, jnp.broadcast_to(heat, small.shape), None, None)
+
+    @nn.compact
+    def _stages(
+        self, visible: jax.Array, infrared: jax.Array, haze_density: jax.Array | None, region: Region | None
+    ) -> dict[str, Any]:
+        dtype = DTYPES[self.dtype]
+        images = jnp.concatenate([visible, infrared])
+        shared = {"heads_per_channels": self.heads_per_channels, "norm": self.norm, "dtype": dtype}
+        encoder = Encoder(self.channels, self.encoder_blocks, self.patch, **shared, name="encoder")
+        f_vi, f_ir = jnp.split(encoder(images), 2)
+        out: dict[str, Any] = {"vi_feature": f_vi, "ir_feature": f_ir}
+
+        density, first = None, None
+        if self.reconstruction == "physical":
+            first = physical.first_haze(visible * 0.5 + 0.5)
+            density = resample(1 - first[0][..., None], f_vi.shape[1:3])[..., 0]
+        elif not (self.without_hde or self.without_ir):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         candidate = None if self.without_ir else self._embed_infrared(f_vi, f_ir, shared, out, region)
-        soft = self.reconstruction == "soft"
         hazy, heat = jnp.split(images.astype(jnp.float32), 2)
-        restore = IAFRM(self.restoration_blocks, soft, self.refine_radius, self.modulations, **shared, name="ia_frm")
-        out["restored"], out["dehazed"] = restore(hazy, f_vi, candidate, density, region)
+        restore = IAFRM(
+            self.restoration_blocks,
+            self.reconstruction,
+            self.refine_radius,
+            self.modulations,
+            self.patch,
+            **shared,
+            name="ia_frm",
+        )
+        out["restored"], dehazed = restore(hazy, f_vi, candidate, density, region, first)
 
         prompt = None
         if not self.without_p_vi:
@@ -158,14 +213,22 @@ class IASSF(nn.Module):
             self.fusion_channels,
             self.fusion_blocks,
             not self.without_fb_peb,
-            soft,
+            self.reconstruction,
             self.refine_radius,
             **shared,
             name="mspe_fm",
         )
-        out["fused"] = fuse((out["dehazed"], heat), out["restored"], f_ir, prompt)
-        out = {name: x.astype(jnp.float32) for name, x in out.items()}
-        return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
+        fused = fuse((dehazed, heat), out["restored"], f_ir, prompt)
+        if self.reconstruction == "physical":
+            out = {name: x.astype(jnp.float32) for name, x in out.items()}
+            t, airlight = dehazed
+            pair = visible * 0.5 + 0.5, infrared[..., :1] * 0.5 + 0.5
+            linear = physical.local_linear(physical.guides(*pair), t)
+            smooth, mean = physical.without_details(pair[1]), pair[1].mean(axis=(1, 2, 3), keepdims=True)
+            out["maps"] = physical.Maps(linear, airlight, fused.astype(jnp.float32), smooth, mean)
+            return out
+        out |= {"dehazed": dehazed, "fused": fused}
+        return {name: x.astype(jnp.float32) for name, x in out.items()}
 
     def haze_planes(self, vi_feature: jax.Array) -> tuple[jax.Array, ...]:
         """All that the haze estimator reads of the features [B, H, W, C]: maps float32[B, H, W]."""
