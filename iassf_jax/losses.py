@@ -178,7 +178,7 @@ def haze_losses(
     infrared details where haze hides the scene. Transmission and air light are compared with the true ones.
 
     Args:
-        out: of the network: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `transmission` [B, H, W, 1],
+        out: of the network: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `transmission` [B, H, W],
             `airlight` [B, H, W, 3] in 0..1.
         batch: `clear`, `infrared` in [-1, 1]; `transmission`, `airlight` in 0..1; of the same shapes.
         alpha: weight of the L1 term of the dehazed image.
@@ -192,10 +192,10 @@ def haze_losses(
     """
     t, true_t = (jnp.maximum(x["transmission"], 0.05) for x in (out, batch))
     density = 1 - batch["transmission"]
-    clear, infrared = (0.5 * batch[name] + 0.5 for name in ("clear", "infrared"))
+    clear, infrared = 0.5 * batch["clear"] + 0.5, 0.5 * batch["infrared"][..., 0] + 0.5
     wanted = physical.bounded_clear(clear, batch["transmission"], batch["airlight"], bound)
     fused = 2 * _fused_target(wanted, infrared, batch["transmission"]) - 1
-    difference = jnp.abs(out["airlight"] - batch["airlight"]) * density
+    difference = jnp.abs(out["airlight"] - batch["airlight"]).mean(axis=-1) * density
     terms = {
         "intensity": jnp.abs(out["fused"] - fused).mean(),
         "gradient": jnp.abs(sobel(out["fused"] - fused, "symmetric")).mean(),
@@ -210,7 +210,7 @@ def haze_losses(
 
 def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array) -> jax.Array:
     """In [0, 1]."""
-    smooth, mean = physical.without_details(infrared), infrared.mean(axis=(1, 2, 3), keepdims=True)
-    gains = jnp.concatenate([jnp.zeros_like(t), 1 - jnp.minimum(t / HIDDEN, 1)], axis=-1)
-    fused = physical.fuse(wanted, infrared, gains, physical.details(infrared, smooth, mean))
-    return jnp.clip(fused, 0, 1)
+    smooth, mean = physical.without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
+    detail = (1 - jnp.minimum(t / HIDDEN, 1)) * physical.details(infrared, smooth, mean)
+    luma = physical.wanted_luma(wanted, infrared, jnp.zeros_like(t), detail)
+    return jnp.clip(physical.brighten(wanted, *physical.brightening(wanted, luma)), 0, 1)

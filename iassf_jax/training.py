@@ -131,7 +131,7 @@ def train_step(
     Args:
         state: what to start from.
         batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1]; with
-            `transmission` float32[B, H, W, 1] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_losses`.
+            `transmission` float32[B, H, W] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_losses`.
         model, optimizer, schedule: what to train and how.
         loss: settings of the loss, default the paper's; hashable.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).

@@ -192,7 +192,7 @@ class Augment(grain.transforms.RandomMap):
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`).
 
-        With truth, also `transmission` float32[S, S, 1] and `airlight` float32[S, S, 3], both in 0..1.
+        With truth, also `transmission` float32[S, S] and `airlight` float32[S, S, 3], both in 0..1.
         """
         layers = {name: x for name, x in element.items() if name != "index"}
         if self.permute_chance and rng.random() < self.permute_chance:
@@ -207,7 +207,7 @@ class Augment(grain.transforms.RandomMap):
         for name in ("hazy", "infrared", "clear"):
             out[name] = _signed(_turned(layers[name], *flips, turns))
         for name in ("transmission", "airlight") if self.with_truth else ():
-            out[name] = np.atleast_3d(_turned(layers[name], *flips, turns))
+            out[name] = _turned(layers[name], *flips, turns)
         return out
 
     def _whole(self, layers: Example, rng: np.random.Generator) -> Example:

@@ -36,7 +36,11 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        x = ImageConv(self.channels, dtype=self.dtype, name="embed")(pixel_unshuffle(images, self.patch))
+        if self.patch == 1:
+            x = ImageConv(self.channels, dtype=self.dtype, name="embed")(images)
+        else:
+            embed = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="embed")
+            x = embed(pixel_unshuffle(images, self.patch))
         heads = num_heads(self.channels, self.heads_per_channels)
         for i in range(self.blocks):
             x = RestormerBlock(heads, norm=self.norm, dtype=self.dtype, name=f"block{i + 1}")(x)
@@ -145,7 +149,7 @@ class IASSF(nn.Module):
             Every stage by name, in float32: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `haze_density`
             float[B, H, W] in [0, 1] (absent without_ir and without_hde); features `vi_feature`, `ir_feature`,
             `ir_embedded`, `restored` float[B, H, W, C]; selection weights `prompt_weights_ir`,
-            `prompt_weights_vi` float[B, N]. With reconstruction "physical" also `transmission` [B, H, W, 1] and
+            `prompt_weights_vi` float[B, N]. With reconstruction "physical" also `transmission` [B, H, W] and
             `airlight` [B, H, W, 3] in 0..1, and features are those at working size.
 
         Raises:
@@ -156,10 +160,10 @@ class IASSF(nn.Module):
         if self.reconstruction == "physical":
             infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
             out = self.at_working_size(visible, infrared)
-            images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared)]
+            images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared[..., 0])]
             out |= physical.full_size(out.pop("maps"), *images)
             out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
-            return out | {"haze_density": 1 - out["transmission"][..., 0]}
+            return out | {"haze_density": 1 - out["transmission"]}
         infrared = jnp.broadcast_to(infrared, visible.shape)
         padded = [pad_to_multiple(x, self.size_multiple) for x in (visible, infrared)]
         out = self._stages(*padded, haze_density, region)
@@ -222,9 +226,9 @@ class IASSF(nn.Module):
         if self.reconstruction == "physical":
             out = {name: x.astype(jnp.float32) for name, x in out.items()}
             t, airlight = dehazed
-            pair = visible * 0.5 + 0.5, infrared[..., :1] * 0.5 + 0.5
-            linear = physical.local_linear(physical.guides(*pair), t)
-            smooth, mean = physical.without_details(pair[1]), pair[1].mean(axis=(1, 2, 3), keepdims=True)
+            guides = physical.luma(visible * 0.5 + 0.5), infrared[..., 0] * 0.5 + 0.5
+            linear = physical.local_linear(guides, t)
+            smooth, mean = physical.without_details(guides[1]), guides[1].mean(axis=(1, 2), keepdims=True)
             out["maps"] = physical.Maps(linear, airlight, fused.astype(jnp.float32), smooth, mean)
             return out
         out |= {"dehazed": dehazed, "fused": fused}

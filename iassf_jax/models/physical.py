@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from iassf_jax.data.images import LUMA_601
 from iassf_jax.models.haze_density import (
     atmospheric_light,
     box_mean,
@@ -22,7 +24,8 @@ from iassf_jax.models.haze_density import (
     guided_filter,
     local_minimum,
 )
-from iassf_jax.models.layers import luma, resize_bilinear
+
+Number = float | jax.Array
 
 BOUND = 0.1
 """t0: less transmission than this is taken for this (He et al.): noise is never amplified by more than ten."""
@@ -41,8 +44,8 @@ class Maps(NamedTuple):
             slope_Y * Y + slope_R * R + offset at each pixel.
         airlight: [B, h', w', 3], 0..1, R, G, B.
         gains: [B, h'', w'', 2]: of infrared excess and of infrared detail.
-        smooth: [B, h, w, 1], the infrared image without its details.
-        mean: [B, 1, 1, 1], of the infrared image.
+        smooth: [B, h, w], the infrared image without its details.
+        mean: [B, 1, 1], of the infrared image.
     """
 
     transmission: jax.Array
@@ -69,173 +72,180 @@ def first_haze(visible: jax.Array) -> tuple[jax.Array, jax.Array]:
     light = jnp.stack([atmospheric_light(visible[..., c], dark) for c in range(3)], axis=-1)
     light = jnp.maximum(light, 0.1)
     t = 1 - 0.95 * local_minimum((visible / light[:, None, None]).min(axis=-1), window)
-    t = guided_filter(luma(visible)[..., 0], t, radius)
+    t = guided_filter(luma(visible), t, radius)
     return jnp.clip(t, 0.05, 0.98), light
 
 
 def corrected_transmission(first: jax.Array, correction: jax.Array) -> jax.Array:
-    """log t * exp(correction), of t [B, h, w, 1] and a map of its size: 0 leaves it, -6 makes clear air of any haze."""
+    """log t * exp(correction), of maps of one size: 0 leaves it, -6 makes clear air of any haze."""
     return jnp.exp(jnp.log(first) * jnp.exp(jnp.clip(correction, -8.0, 3.0)))
 
 
-def guides(visible: jax.Array, infrared: jax.Array) -> jax.Array:
-    """Lumas of both images: float32[B, H, W, 2]."""
-    return jnp.concatenate([luma(visible), infrared], axis=-1)
-
-
-def local_linear(guides: jax.Array, x: jax.Array, radius: int = GUIDE_RADIUS) -> jax.Array:
-    """What of x the guides explain, in each window: float32[B, h, w, 2 + 1], a slope for each guide and an offset.
+def local_linear(guides: tuple[jax.Array, jax.Array], x: jax.Array, radius: int = GUIDE_RADIUS) -> jax.Array:
+    """What of x the guides explain, in each window: float32[B, h, w, 3], a slope for each guide and an offset.
 
     Least squares with the regularisation GUIDE_EPSILON, averaged over the windows that a pixel lies in.
 
     Args:
-        guides: float32[B, h, w, 2].
-        x: float32[B, h, w, 1].
+        guides: two maps float32[B, h, w].
+        x: float32[B, h, w].
 
     Source:
         He and Sun, "Fast guided filter", arXiv 1505.00996; He et al., ECCV 2010, Sec. 3.3, for two guides.
     """
     # Centred values: covariances are differences of products, and lose no digits to a common offset.
-    centre = guides.mean(axis=(1, 2), keepdims=True)
-    g = guides - centre
-    first, second = jnp.split(g, 2, axis=-1)
-    terms = [g, x, first * first, first * second, second * second, first * x, second * x]
-    mean = _box_mean(jnp.concatenate(terms, axis=-1), radius)
-    m1, m2, mx, m11, m12, m22, m1x, m2x = jnp.split(mean, 8, axis=-1)
-    v1, v2 = (jnp.maximum(mm - m * m, 0) + GUIDE_EPSILON for mm, m in ((m11, m1), (m22, m2)))
-    both = m12 - m1 * m2
-    c1, c2 = m1x - m1 * mx, m2x - m2 * mx
+    centres = [g.mean(axis=(1, 2), keepdims=True) for g in guides]
+    a, b = (g - centre for g, centre in zip(guides, centres, strict=True))
+    ma, mb, mx, maa, mab, mbb, max_, mbx = _means([a, b, x, a * a, a * b, b * b, a * x, b * x], radius)
+    va, vb = (jnp.maximum(square - m * m, 0) + GUIDE_EPSILON for square, m in ((maa, ma), (mbb, mb)))
+    ab, ax, bx = mab - ma * mb, max_ - ma * mx, mbx - mb * mx
     # Rounding must not make guides more alike than alike.
-    determinant = jnp.maximum(v1 * v2 - both * both, GUIDE_EPSILON**2)
-    slopes = jnp.concatenate([v2 * c1 - both * c2, v1 * c2 - both * c1], axis=-1) / determinant
-    offset = mx - (slopes * jnp.concatenate([m1, m2], axis=-1)).sum(axis=-1, keepdims=True)
-    slopes, offset = jnp.split(_box_mean(jnp.concatenate([slopes, offset], axis=-1), radius), (2,), axis=-1)
-    return jnp.concatenate([slopes, offset - (slopes * centre).sum(axis=-1, keepdims=True)], axis=-1)
+    determinant = jnp.maximum(va * vb - ab * ab, GUIDE_EPSILON**2)
+    slope_a, slope_b = (vb * ax - ab * bx) / determinant, (va * bx - ab * ax) / determinant
+    slope_a, slope_b, offset = _means([slope_a, slope_b, mx - slope_a * ma - slope_b * mb], radius)
+    return jnp.stack([slope_a, slope_b, offset - slope_a * centres[0] - slope_b * centres[1]], axis=-1)
 
 
-def _box_mean(x: jax.Array, radius: int) -> jax.Array:
-    """Of each channel: [B, h, w, C]."""
-    planes = jnp.moveaxis(x, -1, 1)
-    found = box_mean(planes.reshape(-1, *planes.shape[2:]), radius, radius)
-    return jnp.moveaxis(found.reshape(planes.shape), 1, -1)
+def _means(maps: list[jax.Array], radius: int) -> list[jax.Array]:
+    """`box_mean` of each map [B, h, w]."""
+    return jnp.split(box_mean(jnp.concatenate(maps), radius, radius), len(maps))
 
 
 def without_details(infrared: jax.Array) -> jax.Array:
-    """The infrared image float32[B, h, w, 1], smoothed."""
-    return _box_mean(_box_mean(infrared, DETAIL_RADIUS), DETAIL_RADIUS // 2)
+    """The infrared image float32[B, h, w], smoothed."""
+    return box_mean(box_mean(infrared, DETAIL_RADIUS, DETAIL_RADIUS), DETAIL_RADIUS // 2, DETAIL_RADIUS // 2)
+
+
+def enlarge(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Bilinear, half-pixel centres: float32[B, h, w] or [B, h, w, C] -> [B, *size] or [B, *size, C].
+
+    By indices: as matrix products (`jax.image.resize`) a few maps took as long as the network.
+    """
+    for axis, new in zip((1, 2), size, strict=True):
+        old = x.shape[axis]
+        if old == new:
+            continue
+        position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+        low = position.astype(np.int32)
+        share = jnp.asarray((position - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)]))
+        first, second = (jnp.take(x, at, axis=axis, mode="clip") for at in (low, np.minimum(low + 1, old - 1)))
+        x = first + (second - first) * share
+    return x
 
 
 def transmission_at(maps: Maps, visible: jax.Array, infrared: jax.Array) -> jax.Array:
-    """t at full size, float32[B, H, W, 1] in 0..1, of images [B, H, W, 3] and [B, H, W, 1]."""
-    linear = resize_bilinear(maps.transmission, visible.shape[1:3])
-    terms = jnp.concatenate([guides(visible, infrared), jnp.ones_like(infrared)], axis=-1)
-    return jnp.clip((linear * terms).sum(axis=-1, keepdims=True), 0.0, 1.0)
+    """t at full size, float32[B, H, W] in 0..1, of images [B, H, W, 3] and [B, H, W] in 0..1."""
+    slope_y, slope_r, offset = (enlarge(maps.transmission[..., i], visible.shape[1:3]) for i in range(3))
+    return jnp.clip(slope_y * luma(visible) + slope_r * infrared + offset, 0.0, 1.0)
 
 
 def dehaze(
-    visible: jax.Array, t: jax.Array, airlight: jax.Array, bound: float | jax.Array = BOUND, strength: float | jax.Array = 1.0
+    visible: jax.Array, t: jax.Array, airlight: jax.Array, bound: Number = BOUND, strength: Number = 1.0
 ) -> jax.Array:
     """J of a hazy image I; unclipped.
 
     Args:
         visible: float32[B, H, W, 3].
-        t: float32[B, H, W, 1].
+        t: float32[B, H, W].
         airlight: float32[B, H, W, 3].
         bound: t0, 0 to 1: how much haze may be taken off at most.
         strength: 0 (leaves the image) to 1.
     """
-    gain = 1 / jnp.maximum(t, jnp.maximum(bound, 1e-3)) - 1
-    return visible + strength * gain * (visible - airlight)
+    gain = strength * (1 / jnp.maximum(t, jnp.maximum(bound, 1e-3)) - 1)
+    return visible + gain[..., None] * (visible - airlight)
 
 
 def bounded_clear(clear: jax.Array, t: jax.Array, airlight: jax.Array, bound: float = BOUND) -> jax.Array:
     """What `dehaze` makes of an image when t and A are right: clear, with the haze that stays where t is below t0."""
-    kept = jnp.minimum(t / bound, 1)
+    kept = jnp.minimum(t / bound, 1)[..., None]
     return clear * kept + airlight * (1 - kept)
-
-
-def brightened(image: jax.Array, wanted: jax.Array) -> jax.Array:
-    """An image brought to a luma, in its own colour.
-
-    Grey takes any luma. A colour grows with the luma (up to four times) as far as it stays in range; what is saturated
-    gets less bright, so that a blue coat becomes a bright blue coat and not a white one.
-
-    Args:
-        image: float32[B, H, W, 3].
-        wanted: float32[B, H, W, 1], the luma.
-
-    Returns:
-        float32[B, H, W, 3].
-    """
-    y = luma(image)
-    highest, lowest = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
-    saturation = jnp.clip((highest - lowest) / (highest + 0.15), 0, 1)
-    reach = y / jnp.maximum(highest, 1e-3)  # the luma of the brightest image of this colour
-    wanted = wanted - 0.6 * saturation * jnp.maximum(wanted - reach, 0)
-    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, 4.0)
-    room = jnp.minimum((1 - wanted) / jnp.maximum(highest - y, 1e-3), wanted / jnp.maximum(y - lowest, 1e-3))
-    return wanted + (image - y) * jnp.where(wanted > y, jnp.minimum(growth, jnp.maximum(room, 0.0)), 1.0)
 
 
 def details(infrared: jax.Array, smooth: jax.Array, mean: jax.Array) -> jax.Array:
     """What the infrared image shows beside its smooth form; less of what is darker there and cold, as skies are.
 
     Args:
-        infrared, smooth: float32[B, H, W, 1].
-        mean: float32[B, 1, 1, 1], of the infrared image.
+        infrared, smooth: float32[B, H, W].
+        mean: float32[B, 1, 1], of the infrared image.
     """
     difference = infrared - smooth
     warmth = jnp.clip(infrared / jnp.maximum(mean, 1e-3), 0, 1)
     return jnp.maximum(difference, 0) + warmth * jnp.minimum(difference, 0)
 
 
-def fuse(
-    dehazed: jax.Array, infrared: jax.Array, gains: jax.Array, detail: jax.Array, strength: float | jax.Array = 1.0
+def wanted_luma(
+    dehazed: jax.Array, infrared: jax.Array, excess: jax.Array, detail: jax.Array, strength: Number = 1.0
 ) -> jax.Array:
-    """The fused image, unclipped.
-
-    Its luma is V + (1 + g) max(R - V, 0) + d D, with the lumas V of the dehazed and R of the infrared image.
+    """The fused image's luma, V + (1 + g) max(R - V, 0) + detail, with the lumas V and R: float32[B, H, W].
 
     Args:
         dehazed: float32[B, H, W, 3].
-        infrared: float32[B, H, W, 1].
-        gains: float32[B, H, W, 2]: g and d.
-        detail: float32[B, H, W, 1], D as of `details`.
+        infrared: float32[B, H, W].
+        excess: float32[B, H, W], g.
+        detail: float32[B, H, W], what is added of `details`.
         strength: of all that infrared adds, 0 to 1.
     """
     y = luma(dehazed)
-    excess, share = jnp.split(gains, 2, axis=-1)
-    added = (1 + excess) * jnp.maximum(infrared - y, 0) + share * detail
-    return brightened(dehazed, y + strength * added)
+    return y + strength * ((1 + excess) * jnp.maximum(infrared - y, 0) + detail)
+
+
+def brightening(image: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Offset and factor, float32[B, H, W] each, that bring an image [B, H, W, 3] to a luma [B, H, W] in its own colour.
+
+    Grey takes any luma. A colour grows with the luma (up to four times) as far as it stays in range; what is saturated
+    gets less bright, so that a blue coat becomes a bright blue coat and not a white one.
+    """
+    y = luma(image)
+    red, green, blue = (image[..., c] for c in range(3))
+    highest, lowest = (f(f(red, green), blue) for f in (jnp.maximum, jnp.minimum))
+    saturation = jnp.clip((highest - lowest) / (highest + 0.15), 0, 1)
+    reach = y / jnp.maximum(highest, 1e-3)  # the luma of the brightest image of this colour
+    wanted = wanted - 0.6 * saturation * jnp.maximum(wanted - reach, 0)
+    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, 4.0)
+    room = jnp.minimum((1 - wanted) / jnp.maximum(highest - y, 1e-3), wanted / jnp.maximum(y - lowest, 1e-3))
+    factor = jnp.where(wanted > y, jnp.minimum(growth, jnp.maximum(room, 0.0)), 1.0)
+    return wanted - factor * y, factor
+
+
+def brighten(image: jax.Array, offset: jax.Array, factor: jax.Array) -> jax.Array:
+    """offset + factor * image, unclipped: [B, H, W, 3]."""
+    return offset[..., None] + factor[..., None] * image
 
 
 def full_size(
     maps: Maps,
     visible: jax.Array,
     infrared: jax.Array,
-    bound: float | jax.Array = BOUND,
-    dehaze_strength: float | jax.Array = 1.0,
-    infrared_strength: float | jax.Array = 1.0,
+    bound: Number = BOUND,
+    dehaze_strength: Number = 1.0,
+    infrared_strength: Number = 1.0,
 ) -> dict[str, jax.Array]:
     """Images of full size from the maps.
 
     Args:
         maps: as the network gives.
         visible: float32[B, H, W, 3] in [0, 1], hazy.
-        infrared: float32[B, H, W, 1] in [0, 1].
+        infrared: float32[B, H, W] in [0, 1].
         bound, dehaze_strength: see `dehaze`.
-        infrared_strength: see `fuse`.
+        infrared_strength: see `wanted_luma`.
 
     Returns:
-        `dehazed`, `fused` float32[B, H, W, 3] in about [0, 1]; `transmission` [B, H, W, 1]; `airlight` [B, H, W, 3].
+        `dehazed`, `fused` float32[B, H, W, 3] in about [0, 1]; `transmission` [B, H, W]; `airlight` [B, H, W, 3].
     """
     size = visible.shape[1:3]
-    t = transmission_at(maps, visible, infrared)
-    airlight, gains, smooth = (resize_bilinear(x, size) for x in (maps.airlight, maps.gains, maps.smooth))
+    t, airlight = transmission_at(maps, visible, infrared), enlarge(maps.airlight, size)
     dehazed = dehaze(visible, t, airlight, bound, dehaze_strength)
-    detail = details(infrared, smooth, maps.mean)
-    fused = fuse(jnp.clip(dehazed, 0, 1), infrared, gains, detail, infrared_strength)
+    clipped = jnp.clip(dehazed, 0, 1)
+    excess, share = (enlarge(maps.gains[..., i], size) for i in range(2))
+    detail = share * details(infrared, enlarge(maps.smooth, size), maps.mean)
+    wanted = wanted_luma(clipped, infrared, excess, detail, infrared_strength)
+    fused = brighten(clipped, *brightening(clipped, wanted))
     return {"dehazed": dehazed, "fused": fused, "transmission": t, "airlight": airlight}
+
+
+def luma(image: jax.Array) -> jax.Array:
+    """BT.601 luma: float[B, H, W, 3] -> float[B, H, W]."""
+    return sum(weight * image[..., c] for c, weight in enumerate(LUMA_601.tolist()))
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:

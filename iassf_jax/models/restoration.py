@@ -96,7 +96,7 @@ class IAFRM(nn.Module):
 
         Returns:
             The restored features, float[B, H, W, C], and the dehazed image, float[B, H, W, 3] in about [-1, 1];
-            "physical": in its place the corrected transmission, float32[B, p H, p W, 1], and air light, a small map.
+            "physical": in its place the corrected transmission, float32[B, p H, p W], and air light, a small map.
         """
         x = visible
         if candidate is not None:
@@ -146,13 +146,13 @@ class HazeHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, t: jax.Array, airlight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of features float[B, h, w, C], t float32[B, p h, p w] and A float32[B, 3]: t [B, p h, p w, 1] and A [B, ...]."""
+        """Of features float[B, h, w, C], t float32[B, p h, p w] and A float32[B, 3]: t [B, p h, p w] and A, a small map."""
         zeros = nn.initializers.zeros
         draw = nn.Conv(self.patch**2, (3, 3), dtype=self.dtype, kernel_init=zeros, name="transmission")
         correction = pixel_shuffle(draw(features).astype(jnp.float32), self.patch)
         cells = resample(features.astype(jnp.float32), tuple(max(1, n // 8) for n in features.shape[1:3]))
         change = Conv1x1(3, kernel_init=zeros, name="airlight")(cells)
-        return corrected_transmission(t[..., None], correction), airlight[:, None, None] + change
+        return corrected_transmission(t, correction[..., 0]), airlight[:, None, None] + change
 
 
 def soft_image(hazy: jax.Array, outputs: jax.Array) -> jax.Array:
