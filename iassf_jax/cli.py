@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from iassf_jax import shipped
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS
+from iassf_jax.data.scenes.place import LIGHTINGS, PLACES
 from iassf_jax.errors import UserError
 
 
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--count", type=_at_least(1), default=16)
     scenes.add_argument("--seed", type=_at_least(0), default=0)
     scenes.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
+    scenes.add_argument("--lighting", choices=LIGHTINGS, help="default: half day, a third night, the rest dusk")
+    scenes.add_argument("--places", default=(), type=_names, metavar="NAME[,NAME]", help=f"by turns, of {', '.join(PLACES)}; default: any with a road")
     scenes.set_defaults(run=_scenes)
 
     pack = commands.add_parser(
@@ -334,8 +337,12 @@ def _show(bar: tqdm) -> Callable[[int, int], None]:
 def _scenes(args: argparse.Namespace) -> None:
     from iassf_jax.data.scenes import write_scenes
 
-    stems = write_scenes(args.output, args.count, args.seed, *args.size)
+    stems = write_scenes(args.output, args.count, args.seed, *args.size, args.places, args.lighting)
     print(f"{len(stems)} scenes in {args.output}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _folder(text: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ At full size every operation is of one pixel and a few enlarged maps, so that me
 Images are in [0, 1] here.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -31,7 +32,9 @@ BOUND = 0.1
 """t0: less transmission than this is taken for this (He et al.): noise is never amplified by more than ten."""
 GUIDE_RADIUS = 2
 """Of the guided filter, in pixels at working size."""
-GUIDE_EPSILON = 1e-4
+GUIDE_EPSILONS = (1e-4, 1e-3)
+"""Of the hazy and of the infrared luma, squared units of 0..1: infrared cameras have noise in rows and columns, which
+must not show in skies."""
 DETAIL_RADIUS = 6
 """Of what counts as detail of the infrared image, in pixels at working size."""
 
@@ -84,7 +87,7 @@ def corrected_transmission(first: jax.Array, correction: jax.Array) -> jax.Array
 def local_linear(guides: tuple[jax.Array, jax.Array], x: jax.Array, radius: int = GUIDE_RADIUS) -> jax.Array:
     """What of x the guides explain, in each window: float32[B, h, w, 3], a slope for each guide and an offset.
 
-    Least squares with the regularisation GUIDE_EPSILON, averaged over the windows that a pixel lies in.
+    Least squares with the regularisation GUIDE_EPSILONS, averaged over the windows that a pixel lies in.
 
     Args:
         guides: two maps float32[B, h, w].
@@ -97,10 +100,11 @@ def local_linear(guides: tuple[jax.Array, jax.Array], x: jax.Array, radius: int 
     centres = [g.mean(axis=(1, 2), keepdims=True) for g in guides]
     a, b = (g - centre for g, centre in zip(guides, centres, strict=True))
     ma, mb, mx, maa, mab, mbb, max_, mbx = _means([a, b, x, a * a, a * b, b * b, a * x, b * x], radius)
-    va, vb = (jnp.maximum(square - m * m, 0) + GUIDE_EPSILON for square, m in ((maa, ma), (mbb, mb)))
+    squares = zip((maa, mbb), (ma, mb), GUIDE_EPSILONS, strict=True)
+    va, vb = (jnp.maximum(square - m * m, 0) + epsilon for square, m, epsilon in squares)
     ab, ax, bx = mab - ma * mb, max_ - ma * mx, mbx - mb * mx
     # Rounding must not make guides more alike than alike.
-    determinant = jnp.maximum(va * vb - ab * ab, GUIDE_EPSILON**2)
+    determinant = jnp.maximum(va * vb - ab * ab, math.prod(GUIDE_EPSILONS))
     slope_a, slope_b = (vb * ax - ab * bx) / determinant, (va * bx - ab * ax) / determinant
     slope_a, slope_b, offset = _means([slope_a, slope_b, mx - slope_a * ma - slope_b * mb], radius)
     return jnp.stack([slope_a, slope_b, offset - slope_a * centres[0] - slope_b * centres[1]], axis=-1)
@@ -192,7 +196,7 @@ def wanted_luma(
 def brightening(image: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Offset and factor, float32[B, H, W] each, that bring an image [B, H, W, 3] to a luma [B, H, W] in its own colour.
 
-    Grey takes any luma. A colour grows with the luma (up to four times) as far as it stays in range; what is saturated
+    Grey takes any luma. A colour grows with the luma (up to twice) as far as it stays in range; what is saturated
     gets less bright, so that a blue coat becomes a bright blue coat and not a white one.
     """
     y = luma(image)
@@ -201,7 +205,7 @@ def brightening(image: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Arr
     saturation = jnp.clip((highest - lowest) / (highest + 0.15), 0, 1)
     reach = y / jnp.maximum(highest, 1e-3)  # the luma of the brightest image of this colour
     wanted = wanted - 0.6 * saturation * jnp.maximum(wanted - reach, 0)
-    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, 4.0)
+    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, 2.0)
     room = jnp.minimum((1 - wanted) / jnp.maximum(highest - y, 1e-3), wanted / jnp.maximum(y - lowest, 1e-3))
     factor = jnp.where(wanted > y, jnp.minimum(growth, jnp.maximum(room, 0.0)), 1.0)
     return wanted - factor * y, factor

@@ -25,7 +25,7 @@ Array = np.ndarray
 
 WORKING_SIDE = 256
 """Everything smooth is made at this length of the longer side, in pixels."""
-_SKY_METRES = 2000.0  # of depth maps: farther is sky
+_SKY_METRES = 650.0  # of depth maps: farther is taken for sky
 
 
 class Air(NamedTuple):
@@ -184,9 +184,9 @@ def _banks(rng: np.random.Generator, height: int, width: int) -> Array:
 
 
 def _levelled(rng: np.random.Generator, t: Array, sky: Array, floor: float) -> Array:
-    """Transmission that does not get below about `floor`; half of the skies do."""
+    """Transmission that does not get below about `floor`; most skies do."""
     level = np.clip(floor * np.exp(0.25 * _smooth_noise(rng, *t.shape, 3, 4)), 0, 1)
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         level = level * (1 - sky)
     return level + (1 - level) * t
 
@@ -201,16 +201,19 @@ def _light(rng: np.random.Generator, small: Array, sky: Array, airlight: Array) 
         airlight = airlight * rng.uniform(0.88, 1.08)
     elif rng.random() < 0.5:  # a dim day; else bright fog over whatever there is
         airlight = airlight * min(1.0, 0.45 + 2 * float(small.mean()))
-    field = rng.uniform(0, 0.08) * _smooth_noise(rng, height, width, 2, 3)
-    field += rng.uniform(-0.12, 0.12) * np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    light = airlight * (1 + field)[..., None]
-    if rng.random() < 0.35:  # towards the sun
+    # Slow changes; mostly darker downwards, where fog has taken more of the light.
+    down = rng.uniform(-0.1, 0.3) if rng.random() < 0.6 else rng.uniform(-0.08, 0.08)
+    field = rng.uniform(0, 0.1) * _smooth_noise(rng, height, width, 2, 3)
+    field -= down * np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    tint = rng.uniform(0, 0.025) * np.stack([_smooth_noise(rng, height, width, 2, 2) for _ in range(3)], axis=-1)
+    light = airlight * np.maximum(1 + field[..., None] + tint, 0.2)
+    if rng.random() < 0.4:  # towards the sun
         y, x = (np.linspace(0, 1, n, dtype=np.float32) for n in (height, width))
         across = (x - rng.uniform(-0.2, 1.2))[None] ** 2 + (y - rng.uniform(-0.2, 0.6))[:, None] ** 2
         spot = np.exp(-across / (2 * rng.uniform(0.2, 0.7) ** 2))
-        tint = 1 + rng.uniform(0, 0.12) * np.array([1, 0, -1], np.float32)
-        share = rng.uniform(0.05, 0.35)
-        light = light * ((1 - share / 2) + share * spot[..., None] * tint)
+        warm = 1 + rng.uniform(0, 0.12) * np.array([1, 0, -1], np.float32)
+        share = rng.uniform(0.05, 0.35) if rng.random() < 0.7 else rng.uniform(0.35, 0.8)
+        light = light * ((1 - share / 2) + share * spot[..., None] * warm)
     return light.astype(np.float32)
 
 

@@ -240,7 +240,7 @@ class Canvas:
         rgb = np.array([p.rgb for p in self._paints])
         heat = (np.array([[p.heat] for p in self._paints]) - HEAT_ZERO) / HEAT_STEP
         glow = np.sqrt(np.array([p.glow for p in self._paints]) / GLOW_MAX) * 255
-        sky = np.zeros_like(heat)
+        sky = 255 * np.array([[p.mirror] for p in self._paints])
         sky[0] = 255
         pack = [np.clip(np.rint(np.hstack(t)), 0, 255).astype(np.uint8) for t in ((rgb, heat), (glow, sky))]
         return pack[0].view(np.uint32)[:, 0], pack[1].view(np.uint32)[:, 0]

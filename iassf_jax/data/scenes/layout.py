@@ -10,7 +10,8 @@ import numpy as np
 from iassf_jax.data.scenes.buildings import house
 from iassf_jax.data.scenes.canvas import FAR, NEAR, Canvas
 from iassf_jax.data.scenes.materials import GREENS, WALLS, Paint, pick
-from iassf_jax.data.scenes.place import Setting
+from iassf_jax.data.scenes.open_land import lay_out_open_land
+from iassf_jax.data.scenes.place import OPEN_KINDS, Setting
 from iassf_jax.data.scenes.roadside import foliage, gantry, pole, railing, sign, street_lamp, traffic_light, tree
 from iassf_jax.data.scenes.traffic import BUS, CAB, CARS, VANS, cyclist, person, vehicle
 
@@ -20,6 +21,9 @@ Thing = tuple[float, Callable[[], None]]  # farthest depth, and how to draw it
 
 def lay_out(canvas: Canvas, place: Setting, rng: np.random.Generator) -> None:
     """Draw the ground, then everything on it from far to near."""
+    if place.name in OPEN_KINDS:
+        lay_out_open_land(canvas, place, rng)
+        return
     _ground(canvas, place, rng)
     _distance(canvas, place, rng)
     listed: list[Thing] = []

@@ -75,6 +75,7 @@ class Paint(NamedTuple):
     brick: float = 0.0  # relative contrast of masonry courses, visible only
     haze: float = 0.4  # temperature texture, degrees Celsius, infrared only
     person: bool = False
+    mirror: float = 0.0  # share of sky that the surface sends back, as water does
 
     def shade(self, factor: float) -> Paint:
         """The same paint with its colour scaled."""

@@ -31,6 +31,13 @@ KINDS = {
     "highway": Kind((4, 6), (0.0, 0.0), (12.0, 20.0), None, 0.35, (3, 10), (0, 1), True, 0.95),
     "park": Kind((1, 2), (0.0, 2.0), (6.0, 16.0), (8, 20), 0.85, (0, 1), (2, 9), True, 0.35),
 }
+# Open land without a road, drawn where it is asked for: far skylines over water, fields and snow.
+OPEN_KINDS = {
+    "shore": Kind((1, 1), (0.0, 0.0), (0.0, 0.0), None, 0.3, (0, 0), (0, 3), False, 0.0),
+    "plain": Kind((1, 1), (0.0, 0.0), (0.0, 0.0), None, 0.6, (0, 0), (0, 4), False, 0.0),
+}
+LIGHTINGS = ("day", "dusk", "night")
+PLACES = (*KINDS, *OPEN_KINDS)
 KIND_ORDER = ("street", "street", "street", "suburb", "suburb", "country", "highway", "park")
 
 
@@ -64,10 +71,13 @@ class Setting(NamedTuple):
         return (-60.0, 60.0) if self.across is not None else (NEAR, 400.0)
 
 
-def draw_setting(rng: np.random.Generator, lighting: str, height: int, width: int) -> Setting:
-    """Draw place, camera and weather."""
-    name = pick(rng, KIND_ORDER)
-    kind = KINDS[name]
+def draw_setting(
+    rng: np.random.Generator, lighting: str, height: int, width: int, name: str | None = None
+) -> Setting:
+    """Draw place (unless its name is given, one of `PLACES`), camera and weather."""
+    drawn = pick(rng, KIND_ORDER)
+    name = name or drawn
+    kind = (KINDS | OPEN_KINDS)[name]
     lanes = int(rng.integers(kind.lanes[0], kind.lanes[1] + 1))
     half = lanes * rng.uniform(2.9, 3.6) / 2 + (rng.uniform(0, 2.2) if name == "street" else 0.3)
     across = rng.random() < 0.14 and name in ("street", "suburb", "park")
