@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
         config.loss = ConfigDict()  # of losses.haze_losses
         config.loss.alpha = 2.0  # paper
         config.loss.beta = 0.2  # ours
-        config.loss.bound = 0.1  # He et al.: t0
         config.loss.transmission = 0.2  # ours
         config.loss.airlight = 0.5  # ours
+        config.loss.hidden = 0.15  # ours
         config.data.root = "data/msrs,data/roadscene"
         config.data.with_truth = True
         # Ours: shapes take turns, whole images or large parts of them.

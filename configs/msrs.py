@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     model.modulation_passes = 1  # ours: of it, each sees what the one before gave
     model.working_size = 0  # ours: longest side at which "physical" sees whole images
     model.patch = 1  # ours: with "physical", pixels a side that become one position of the features
+    model.bound = 0.1  # He et al.: t0; with "physical", the least transmission that is taken off
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII

@@ -158,10 +158,6 @@ def total_loss(
     return loss, {"loss": loss, **terms}
 
 
-HIDDEN = 0.15
-"""Transmission below which the infrared image's details are wanted in the fused image, the more the less there is."""
-
-
 def haze_losses(
     out: Mapping[str, jax.Array],
     batch: Mapping[str, jax.Array],
@@ -170,6 +166,7 @@ def haze_losses(
     bound: float = physical.BOUND,
     transmission: float = 0.2,
     airlight: float = 0.5,
+    hidden: float = 0.15,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of networks that draw transmission and air light (ours).
 
@@ -183,9 +180,10 @@ def haze_losses(
         batch: `clear`, `infrared` in [-1, 1]; `transmission`, `airlight` in 0..1; of the same shapes.
         alpha: weight of the L1 term of the dehazed image.
         beta: weight of the fused image's gradients.
-        bound: t0 of `physical.bounded_clear`.
+        bound: t0 of `physical.bounded_clear`, as the network's.
         transmission: weight of |log t - log t*|, of values from 0.05 up.
         airlight: weight of |A - A*|, averaged over the true haze density 1 - t*.
+        hidden: transmission below which infrared details are wanted in the fused image, the more the less there is.
 
     Returns:
         The loss and its unweighted terms: scalars.
@@ -194,7 +192,7 @@ def haze_losses(
     density = 1 - batch["transmission"]
     clear, infrared = 0.5 * batch["clear"] + 0.5, 0.5 * batch["infrared"][..., 0] + 0.5
     wanted = physical.bounded_clear(clear, batch["transmission"], batch["airlight"], bound)
-    fused = 2 * _fused_target(wanted, infrared, batch["transmission"]) - 1
+    fused = 2 * _fused_target(wanted, infrared, batch["transmission"], hidden) - 1
     difference = jnp.abs(out["airlight"] - batch["airlight"]).mean(axis=-1) * density
     terms = {
         "intensity": jnp.abs(out["fused"] - fused).mean(),
@@ -208,9 +206,9 @@ def haze_losses(
     return loss, {"loss": loss, **terms}
 
 
-def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array) -> jax.Array:
+def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array, hidden: float) -> jax.Array:
     """In [0, 1]."""
     smooth, mean = physical.without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
-    detail = (1 - jnp.minimum(t / HIDDEN, 1)) * physical.details(infrared, smooth, mean)
+    detail = (1 - jnp.minimum(t / max(hidden, 1e-6), 1)) * physical.details(infrared, smooth, mean)
     luma = physical.wanted_luma(wanted, infrared, jnp.zeros_like(t), detail)
     return jnp.clip(physical.brighten(wanted, *physical.brightening(wanted, luma)), 0, 1)

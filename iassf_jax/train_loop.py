@@ -33,7 +33,7 @@ from iassf_jax.run_log import RunLog
 from iassf_jax.visualize import sample_grid
 
 # Settings of a network that its parameters don't follow from: the config's count.
-_WITHOUT_PARAMETERS = ("dtype", "refine_radius", "working_size")
+_WITHOUT_PARAMETERS = ("dtype", "refine_radius", "working_size", "bound")
 
 
 class StopRequest:

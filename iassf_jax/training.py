@@ -144,7 +144,7 @@ def train_step(
     def objective(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         params = jax.tree.map(lambda x, own: x if own else jax.lax.stop_gradient(x), params, trained(params, trainable))
         out = model.apply(params, batch["hazy"], batch["infrared"])
-        return loss_of(out, batch, loss)
+        return loss_of(model, out, batch, loss)
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -160,11 +160,11 @@ def train_step(
 
 
 def loss_of(
-    out: Mapping[str, jax.Array], batch: Batch, settings: Mapping[str, Any]
+    model: nn.Module, out: Mapping[str, jax.Array], batch: Batch, settings: Mapping[str, Any]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of a network's outputs and its terms; which one follows from what the batch knows of the haze."""
     if "transmission" in batch:
-        return haze_losses(out, batch, **settings)
+        return haze_losses(out, batch, bound=model.bound, **settings)
     return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **settings)
 
 

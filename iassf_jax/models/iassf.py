@@ -59,7 +59,8 @@ class IASSF(nn.Module):
 
     With "physical" (ours) the network sees whole images whose longest side is `working_size` pixels, in groups of
     `patch` x `patch`, and draws the haze's transmission and air light; see `physical`. The haze density is then that of
-    the image by Eq. 3-4 before Eq. 5, and 1 - t after the correction in what is given back.
+    the image by Eq. 3-4 before Eq. 5, and 1 - t after the correction in what is given back. No more haze is taken off
+    than a transmission of `bound` has.
     """
 
     channels: int = 24
@@ -77,6 +78,7 @@ class IASSF(nn.Module):
     modulation_passes: int = 1
     working_size: int = 0
     patch: int = 1
+    bound: float = physical.BOUND
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -116,6 +118,8 @@ class IASSF(nn.Module):
             raise UserError(f"model.working_size is {self.working_size}, patch {self.patch}: {both}, and with no other")
         if is_physical and (self.without_hde or self.global_modulation):
             raise UserError("model.reconstruction is 'physical': it needs the haze estimator, and no global_modulation")
+        if not 0 < self.bound <= 1:
+            raise UserError(f"model.bound is {self.bound}: use a transmission above 0 and up to 1")
         if self.dtype not in DTYPES:
             raise UserError(f"model.dtype is {self.dtype!r}: use one of {', '.join(DTYPES)}")
 
@@ -161,7 +165,7 @@ class IASSF(nn.Module):
             infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
             out = self.at_working_size(visible, infrared)
             images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared[..., 0])]
-            out |= physical.full_size(out.pop("maps"), *images)
+            out |= physical.full_size(out.pop("maps"), *images, self.bound)
             out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
             return out | {"haze_density": 1 - out["transmission"]}
         infrared = jnp.broadcast_to(infrared, visible.shape)
