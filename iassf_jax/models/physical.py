@@ -120,27 +120,60 @@ def without_details(infrared: jax.Array) -> jax.Array:
     return box_mean(box_mean(infrared, DETAIL_RADIUS, DETAIL_RADIUS), DETAIL_RADIUS // 2, DETAIL_RADIUS // 2)
 
 
-def enlarge(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Bilinear, half-pixel centres: float32[B, h, w] or [B, h, w, C] -> [B, *size] or [B, *size, C].
+class Positions(NamedTuple):
+    """Where the pixels of a row or column lie in a small map: between the cells `low` and low + 1, `share` of the way.
+
+    Attributes:
+        low: int32[n].
+        share: float32[n], 0..1.
+    """
+
+    low: jax.Array
+    share: jax.Array
+
+
+def positions(old: int, new: int) -> Positions:
+    """Of `new` pixels over a map of `old` cells, half-pixel centres (NumPy arrays)."""
+    place = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    low = np.minimum(place.astype(np.int32), max(old - 2, 0))
+    return Positions(low, (place - low).astype(np.float32))
+
+
+def enlarge(x: jax.Array, rows: Positions, columns: Positions) -> jax.Array:
+    """Bilinear: a map float32[B, h, w] at given rows and columns, [B, H, W].
 
     By indices: as matrix products (`jax.image.resize`) a few maps took as long as the network.
     """
-    for axis, new in zip((1, 2), size, strict=True):
-        old = x.shape[axis]
-        if old == new:
-            continue
-        position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-        low = position.astype(np.int32)
-        share = jnp.asarray((position - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)]))
-        first, second = (jnp.take(x, at, axis=axis, mode="clip") for at in (low, np.minimum(low + 1, old - 1)))
+    for axis, at in zip((1, 2), (rows, columns), strict=True):
+        share = at.share.reshape((1, -1, 1) if axis == 1 else (1, 1, -1))
+        first, second = (jnp.take(x, at.low + i, axis=axis, mode="clip") for i in (0, 1))
         x = first + (second - first) * share
     return x
 
 
-def transmission_at(maps: Maps, visible: jax.Array, infrared: jax.Array) -> jax.Array:
+class Grid(NamedTuple):
+    """Where the pixels of an image, or of a part of one, lie in each of the `Maps`: positions of rows and of columns."""
+
+    transmission: tuple[Positions, Positions]
+    airlight: tuple[Positions, Positions]
+    gains: tuple[Positions, Positions]
+
+
+def grid(maps: Maps, height: int, width: int) -> Grid:
+    """Of a whole image."""
+    small = (maps.transmission, maps.airlight, maps.gains)
+    return Grid(*((positions(x.shape[1], height), positions(x.shape[2], width)) for x in small))
+
+
+def transmission_at(maps: Maps, grid: Grid, visible: jax.Array, infrared: jax.Array) -> jax.Array:
     """t at full size, float32[B, H, W] in 0..1, of images [B, H, W, 3] and [B, H, W] in 0..1."""
-    slope_y, slope_r, offset = (enlarge(maps.transmission[..., i], visible.shape[1:3]) for i in range(3))
+    slope_y, slope_r, offset = (enlarge(maps.transmission[..., i], *grid.transmission) for i in range(3))
     return jnp.clip(slope_y * luma(visible) + slope_r * infrared + offset, 0.0, 1.0)
+
+
+def airlight_at(maps: Maps, grid: Grid) -> jax.Array:
+    """A at full size, float32[B, H, W, 3]."""
+    return jnp.stack([enlarge(maps.airlight[..., c], *grid.airlight) for c in range(3)], axis=-1)
 
 
 def dehaze(
@@ -216,6 +249,12 @@ def brighten(image: jax.Array, offset: jax.Array, factor: jax.Array) -> jax.Arra
     return offset[..., None] + factor[..., None] * image
 
 
+def added_by_infrared(maps: Maps, grid: Grid, infrared: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gain of infrared excess and the details that are added, float32[B, H, W] each; see `wanted_luma`."""
+    excess, share = (enlarge(maps.gains[..., i], *grid.gains) for i in range(2))
+    return excess, share * details(infrared, enlarge(maps.smooth, *grid.transmission), maps.mean)
+
+
 def full_size(
     maps: Maps,
     visible: jax.Array,
@@ -224,7 +263,7 @@ def full_size(
     dehaze_strength: Number = 1.0,
     infrared_strength: Number = 1.0,
 ) -> dict[str, jax.Array]:
-    """Images of full size from the maps.
+    """Images of full size from the maps. (`fuse.full_size` does the same in parts.)
 
     Args:
         maps: as the network gives.
@@ -236,13 +275,11 @@ def full_size(
     Returns:
         `dehazed`, `fused` float32[B, H, W, 3] in about [0, 1]; `transmission` [B, H, W]; `airlight` [B, H, W, 3].
     """
-    size = visible.shape[1:3]
-    t, airlight = transmission_at(maps, visible, infrared), enlarge(maps.airlight, size)
+    at = grid(maps, *visible.shape[1:3])
+    t, airlight = transmission_at(maps, at, visible, infrared), airlight_at(maps, at)
     dehazed = dehaze(visible, t, airlight, bound, dehaze_strength)
     clipped = jnp.clip(dehazed, 0, 1)
-    excess, share = (enlarge(maps.gains[..., i], size) for i in range(2))
-    detail = share * details(infrared, enlarge(maps.smooth, size), maps.mean)
-    wanted = wanted_luma(clipped, infrared, excess, detail, infrared_strength)
+    wanted = wanted_luma(clipped, infrared, *added_by_infrared(maps, at, infrared), infrared_strength)
     fused = brighten(clipped, *brightening(clipped, wanted))
     return {"dehazed": dehazed, "fused": fused, "transmission": t, "airlight": airlight}
 
