@@ -6,7 +6,7 @@ The network is rebuilt from the run's own config. The data is the run's too, unl
 from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax import entry
+from iassf_jax.cli.main import flags as entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config whose data and eval sections are used.")
@@ -23,7 +23,7 @@ _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilati
 def main() -> int:
     """Makes one call."""
     set_up(_CACHE.value)
-    from iassf_jax.evaluate_run import evaluate_run
+    from iassf_jax.evaluate.run import evaluate_run
 
     return evaluate_run(
         _CHECKPOINT.value,

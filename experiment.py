@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax import entry
+from iassf_jax.cli.main import flags as entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/experiments/ablations.py.")
@@ -22,7 +22,7 @@ _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilati
 def main() -> int:
     """Makes one call."""
     set_up(_CACHE.value)
-    from iassf_jax.experiments import run_experiment
+    from iassf_jax.evaluate.experiments import run_experiment
 
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]).stem
     output = _OUTPUT.value or Path("results") / name

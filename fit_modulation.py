@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax import entry
+from iassf_jax.cli.main import flags as entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config, e.g. configs/msrs_modulation.py.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from iassf_jax import entry
+from iassf_jax.cli.main import flags as entry
 from iassf_jax.runtime import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/msrs.py.")
@@ -17,7 +17,7 @@ _CACHE = flags.DEFINE_string("compilation_cache", None, "Folder of the compilati
 def main() -> None:
     """Makes one call."""
     set_up(_CACHE.value)
-    from iassf_jax.train_loop import train_and_evaluate
+    from iassf_jax.train.loop import train_and_evaluate
 
     workdir = _WORKDIR.value or Path("runs") / Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     train_and_evaluate(_CONFIG.value, workdir, _PROFILE.value)

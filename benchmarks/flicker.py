@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from iassf_jax import shipped
 from iassf_jax.data.haze import HazeParams, apply_haze
-from iassf_jax.data.scenes import SceneSource
-from iassf_jax.fuser import Fuser, load
-from iassf_jax.video import SteadyFuser
+from iassf_jax.fuse.fuser import Fuser, load
+from iassf_jax.fuse.video import SteadyFuser
+from iassf_jax.scenes import SceneSource
+from iassf_jax.weights import shipped
 
 
 def moving_scene(frames: int, height: int, width: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 
 from benchmarks.speed.cases import OURS, Case
 from benchmarks.speed.jax_contenders import inference
-from iassf_jax.models import bands, layers, restormer
-from iassf_jax.models.dehazeformer import window_attention
-from iassf_jax.models.devices import has_kernels
-from iassf_jax.models.plain import plain_operations, portable_operations
+from iassf_jax.models import layers, restormer
+from iassf_jax.models.fast import bands
+from iassf_jax.models.fast.devices import has_kernels
+from iassf_jax.models.fast.plain import plain_operations, portable_operations
+from iassf_jax.models.release.dehazeformer import window_attention
 from iassf_jax.models.restormer import GDFN, RestormerBlock, channel_products
 from iassf_jax.runtime import compiler_options
 

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.speed.cases import Case
 from benchmarks.speed.jax_contenders import program_of
-from iassf_jax.models import devices
+from iassf_jax.models.fast import devices
 
 BANDWIDTH = 4.3e12  # bytes a second: a copy within an H200, reads and writes
 H200 = """

@@ -9,9 +9,9 @@ import time
 import cv2
 
 from benchmarks import memory
-from iassf_jax import shipped
-from iassf_jax.data.scenes import SceneSource
-from iassf_jax.fuser import load
+from iassf_jax.fuse.fuser import load
+from iassf_jax.scenes import SceneSource
+from iassf_jax.weights import shipped
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ from sewar.full_ref import vifp
 from sklearn.metrics import mutual_info_score
 
 from benchmarks.speed import machine
-from iassf_jax.data.scenes import SceneSource
 from iassf_jax.metrics.color import to_gray
 from iassf_jax.metrics.filters import precision
 from iassf_jax.metrics.fusion_scores import fusion_scores
@@ -29,6 +28,7 @@ from iassf_jax.metrics.qabf import q_abf
 from iassf_jax.metrics.scd import q_scd
 from iassf_jax.metrics.spatial import average_gradient, q_sf, standard_deviation
 from iassf_jax.metrics.vif import q_vif
+from iassf_jax.scenes import SceneSource
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -12,12 +12,14 @@ import jax
 import numpy as np
 
 from configs import haze
-from iassf_jax import evaluation, runtime, shipped
-from iassf_jax.convert.formats import Weights, read_weights
-from iassf_jax.convert.pools import map_pools, with_prompt_size
+from iassf_jax import runtime
 from iassf_jax.data import pipeline
-from iassf_jax.inference import Predictor
+from iassf_jax.evaluate import scores as evaluation
+from iassf_jax.fuse.network import Predictor
 from iassf_jax.models import build_model
+from iassf_jax.weights import shipped
+from iassf_jax.weights.formats import Weights, read_weights
+from iassf_jax.weights.pools import map_pools, with_prompt_size
 
 
 def variants(weights: Weights) -> Iterator[tuple[str, int, Weights]]:

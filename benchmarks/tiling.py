@@ -7,10 +7,10 @@ import argparse
 
 import numpy as np
 
-from iassf_jax import shipped
 from iassf_jax.data.haze import HazeParams, apply_haze
-from iassf_jax.data.scenes import SceneSource
-from iassf_jax.fuser import Fuser, load
+from iassf_jax.fuse.fuser import Fuser, load
+from iassf_jax.scenes import SceneSource
+from iassf_jax.weights import shipped
 
 
 def difference(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], whole: dict[str, np.ndarray]) -> tuple[float, float]:

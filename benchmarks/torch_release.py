@@ -1,4 +1,4 @@
-"""The released network in PyTorch, our own code after the same description as `iassf_jax.models.release`.
+"""The released network in PyTorch, our own code after the same description as `iassf_jax.models.release.network`.
 
 For benchmarks and comparisons only. Parameter names are those of the release's state dicts; the haze estimator runs on
 the host with OpenCV, as in the release. Needs PyTorch (extra "parity").

@@ -16,6 +16,6 @@ __all__ = ["Fuser", "Result", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     if name not in _OF_FUSER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from iassf_jax import fuser
+    from iassf_jax.fuse import fuser
 
     return getattr(fuser, name)

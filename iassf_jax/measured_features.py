@@ -20,13 +20,13 @@ import safetensors.numpy
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from iassf_jax.convert.formats import Weights
 from iassf_jax.data import images, pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.restoration import soft_image
 from iassf_jax.runtime import jit_for_device
+from iassf_jax.weights.formats import Weights
 
 GRID = (60, 80)
 """Cells along the height and the width of an image, whatever its size."""

@@ -13,9 +13,6 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from iassf_jax.config_checks import check_config
-from iassf_jax.convert.formats import Weights, read_weights, write_weights
-from iassf_jax.convert.fresh_parts import with_global_modulation, without_global_modulation
 from iassf_jax.errors import UserError
 from iassf_jax.measured_features import Measured, dehazed, last_convolution, measurements
 from iassf_jax.metrics.psnr import psnr
@@ -24,9 +21,12 @@ from iassf_jax.models.iassf import IASSF
 from iassf_jax.models.modulation import GlobalModulation, description_of
 from iassf_jax.models.restoration import modulation_names
 from iassf_jax.models.whole_image import GLOBALS
-from iassf_jax.run_config import save_config
-from iassf_jax.run_log import RunLog
-from iassf_jax.training import make_optimizer
+from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.log import RunLog
+from iassf_jax.train.run_config import save_config
+from iassf_jax.train.step import make_optimizer
+from iassf_jax.weights.formats import Weights, read_weights, write_weights
+from iassf_jax.weights.fresh_parts import with_global_modulation, without_global_modulation
 
 WEIGHTS_FILE = "weights.safetensors"
 REGIONS = ("wave", "grid")

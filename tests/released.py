@@ -11,9 +11,9 @@ import zlib
 import numpy as np
 
 from conftest import TEST_DATA
-from iassf_jax.convert.torch_names import from_torch, position_buffers, release_entries
 from iassf_jax.models import build_model
-from iassf_jax.parameters import abstract_parameters
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.weights.torch_names import from_torch, position_buffers, release_entries
 
 MODEL = build_model({"name": "iassf_release"})
 

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iassf_jax.models import bands, restormer
-from iassf_jax.models.dehazeformer import TransformerBlock
-from iassf_jax.models.plain import plain_operations
-from iassf_jax.models.release import EncoderBlock
+from iassf_jax.models import restormer
+from iassf_jax.models.fast import bands
+from iassf_jax.models.fast.plain import plain_operations
+from iassf_jax.models.release.dehazeformer import TransformerBlock
+from iassf_jax.models.release.network import EncoderBlock
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.models.whole_image import GLOBALS, counting
 

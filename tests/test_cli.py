@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from iassf_jax.cli import main
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
 
 

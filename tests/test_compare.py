@@ -8,11 +8,11 @@ import pytest
 
 import released
 import tiny
-from iassf_jax.compare import compare
-from iassf_jax.convert.formats import Weights, write_weights
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.evaluate.parity import compare
 from iassf_jax.models import build_model, full_settings
+from iassf_jax.weights.formats import Weights, write_weights
 
 
 @pytest.fixture(scope="module")

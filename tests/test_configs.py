@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs import msrs, release
-from iassf_jax.config_checks import check_config
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
+from iassf_jax.train.config_checks import check_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
 

@@ -15,13 +15,13 @@ import safetensors.numpy
 
 import released
 import tiny
-from iassf_jax.convert.formats import Weights, read_weights, write_weights
-from iassf_jax.convert.torch_file import read_torch, write_torch
-from iassf_jax.convert.torch_names import from_torch, official_restormer_block, to_torch
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.restormer import RestormerBlock
-from iassf_jax.run_config import load_config
+from iassf_jax.train.run_config import load_config
+from iassf_jax.weights.formats import Weights, read_weights, write_weights
+from iassf_jax.weights.torch_file import read_torch, write_torch
+from iassf_jax.weights.torch_names import from_torch, official_restormer_block, to_torch
 
 REPOSITORY = Path(__file__).parents[1]
 

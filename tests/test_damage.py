@@ -14,14 +14,14 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 import tiny
-from iassf_jax.checkpoints import Checkpoints, load_weights
 from iassf_jax.data import pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
-from iassf_jax.parameters import abstract_parameters
-from iassf_jax.run_config import load_config
-from iassf_jax.run_log import RunLog
-from iassf_jax.train_loop import train_and_evaluate
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.train.checkpoints import Checkpoints, load_weights
+from iassf_jax.train.log import RunLog
+from iassf_jax.train.loop import train_and_evaluate
+from iassf_jax.train.run_config import load_config
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haze_images import rng, smooth_image
-from iassf_jax.data.degrade import add_noise, change_levels, degrade, problems_of, recompress
+from iassf_jax.data.augment.degrade import add_noise, change_levels, degrade, problems_of, recompress
 
 ALL = {
     "noise_chance": 1.0,

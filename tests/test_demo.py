@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iassf_jax import demo, demo_session, fuser, shipped
-from iassf_jax.cli import main
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
-from iassf_jax.demo_session import CompileClock, Options, Session
+from iassf_jax.demo.page import page as demo
+from iassf_jax.demo.page import session as demo_session
+from iassf_jax.demo.session import CompileClock, Options, Session
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import fuser
+from iassf_jax.weights import shipped
 
 
 class Network:
@@ -249,7 +252,7 @@ def test_bad_weights_and_limits_are_told(tmp_path):
 
 
 def test_defaults_are_the_same_everywhere():
-    from iassf_jax.cli import _parser
+    from iassf_jax.cli.main import _parser
 
     args = _parser().parse_args(["demo"])
     assert (args.host, args.port, args.max_pixels) == (demo.HOST, demo.PORT, demo_session.MAX_PIXELS)

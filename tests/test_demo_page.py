@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from iassf_jax.data import images
-from iassf_jax.demo_session import EXAMPLE_SIZE
+from iassf_jax.demo.session import EXAMPLE_SIZE
 
 pytestmark = pytest.mark.slow
 

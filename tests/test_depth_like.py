@@ -5,8 +5,8 @@ import pytest
 
 from haze_images import rng, smooth_image
 from iassf_jax.data import haze
-from iassf_jax.data.haze.depth_like import make_layers
 from iassf_jax.data.haze import apply_haze, draw_haze
+from iassf_jax.data.haze.depth_like import make_layers
 from iassf_jax.data.haze.folder import haze_folder
 from iassf_jax.data.images import write_image
 from iassf_jax.errors import UserError

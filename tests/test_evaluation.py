@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax import evaluation
 from iassf_jax.data import images
-from iassf_jax.data.scenes import write_scenes
-from iassf_jax.evaluate_run import _write_scores, evaluate_run
-from iassf_jax.inference import Predictor, images_to_uint8
+from iassf_jax.evaluate import scores as evaluation
+from iassf_jax.evaluate.run import _write_scores, evaluate_run
+from iassf_jax.fuse.network import Predictor, images_to_uint8
 from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.models import build_model
-from iassf_jax.train_loop import train_and_evaluate
-from iassf_jax.visualize import sample_grid
+from iassf_jax.report.pictures import sample_grid
+from iassf_jax.scenes import write_scenes
+from iassf_jax.train.loop import train_and_evaluate
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -15,14 +15,14 @@ import pytest
 import tiny
 from configs import msrs
 from configs.experiments import ablations
-from iassf_jax import experiments
-from iassf_jax.config_checks import check_config
 from iassf_jax.data import images
-from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
-from iassf_jax.experiments import run_experiment, variants
+from iassf_jax.evaluate import experiments
+from iassf_jax.evaluate.experiments import run_experiment, variants
 from iassf_jax.models import build_model
 from iassf_jax.report.published import published_tables
+from iassf_jax.scenes import write_scenes
+from iassf_jax.train.config_checks import check_config
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py"))

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax import export
-from iassf_jax.cli import main
-from iassf_jax.convert.formats import Weights, write_weights
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
-from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
-from iassf_jax.models.plain import plain_operations
+from iassf_jax.models.fast.plain import plain_operations
+from iassf_jax.scenes import write_scenes
+from iassf_jax.weights import export
+from iassf_jax.weights.formats import Weights, write_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NETWORKS = ("iassf", pytest.param("iassf_release", marks=pytest.mark.slow))

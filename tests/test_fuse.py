@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax.cli import main
-from iassf_jax.convert.formats import write_weights
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
+from iassf_jax.weights.formats import write_weights
 
 STEMS = ("a", "b", "c")
 

@@ -10,9 +10,9 @@ import pytest
 
 import iassf_jax
 import tiny
-from iassf_jax import shipped
 from iassf_jax.errors import UserError
-from iassf_jax.fuser import Fuser, prepare_pair, stretch
+from iassf_jax.fuse.fuser import Fuser, prepare_pair, stretch
+from iassf_jax.weights import shipped
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,6 @@ def test_importing_the_package_does_not_import_jax():
 
 
 def test_loading_shipped_weights_leaves_what_trains_alone():
-    unwanted = {"orbax", "optax", "grain", "iassf_jax.models.gpu_kernels"}
+    unwanted = {"orbax", "optax", "grain", "iassf_jax.models.fast.gpu_kernels"}
     code = f"import iassf_jax, sys; iassf_jax.load(); assert not {unwanted} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 import pytest
 
-from iassf_jax.data.scenes import SceneSource
 from iassf_jax.metrics.color import to_gray, to_luma
 from iassf_jax.metrics.filters import precision
 from iassf_jax.metrics.fusion_scores import fusion_scores, means, pi_score
@@ -24,6 +23,7 @@ from iassf_jax.metrics.qcv import q_cv
 from iassf_jax.metrics.scd import q_scd
 from iassf_jax.metrics.spatial import average_gradient, q_sf, standard_deviation
 from iassf_jax.metrics.vif import q_vif
+from iassf_jax.scenes import SceneSource
 
 TRIPLES = ["tno_08_DenseFuse", "tno_35_IFCNN", "road_037_PIAFusion"]
 SLOW = ["tno_12_PIAFusion", "tno_17_SeAFusion", "tno_40_U2Fusion", "msrs_00537D_PIAFusion", "msrs_00881N_PIAFusion"]

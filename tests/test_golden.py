@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from iassf_jax.data.images import to_signed
 from iassf_jax.data.haze import apply_haze, draw_haze
-from iassf_jax.data.scenes import generate_scene
+from iassf_jax.data.images import to_signed
 from iassf_jax.models import build_model
-from iassf_jax.parameters import abstract_parameters
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.scenes import generate_scene
 
 FILE = Path(__file__).parent / "data" / "golden.npz"
 NETWORKS = {

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iassf_jax.models import devices, gpu_kernels, restormer
+from iassf_jax.models import restormer
+from iassf_jax.models.fast import devices, gpu_kernels
+from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.layers import lax_depthwise_conv
-from iassf_jax.models.plain import portable_operations
 
 INTERPRET = jax.default_backend() == "cpu"
 

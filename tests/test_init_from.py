@@ -7,13 +7,13 @@ import pytest
 import released
 import tiny
 from configs import release
-from iassf_jax.checkpoints import load_weights
-from iassf_jax.convert.formats import Weights, read_weights, write_weights
-from iassf_jax.convert.pools import with_prompt_size
-from iassf_jax.convert.torch_file import write_torch
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
-from iassf_jax.train_loop import train_and_evaluate
+from iassf_jax.train.checkpoints import load_weights
+from iassf_jax.train.loop import train_and_evaluate
+from iassf_jax.weights.formats import Weights, read_weights, write_weights
+from iassf_jax.weights.pools import with_prompt_size
+from iassf_jax.weights.torch_file import write_torch
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,8 +12,6 @@ import pytest
 import tiny
 from configs import msrs_modulation
 from iassf_jax import measured_features
-from iassf_jax.convert.formats import read_weights, write_weights
-from iassf_jax.convert.fresh_parts import with_global_modulation, with_soft_reconstruction
 from iassf_jax.data import pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.measured_features import GRID, dehazed, last_convolution, measure
@@ -21,6 +19,8 @@ from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model
 from iassf_jax.models.restoration import modulation_names
 from iassf_jax.modulation_fit import fit_modulation, starting_regions, whitening
+from iassf_jax.weights.formats import read_weights, write_weights
+from iassf_jax.weights.fresh_parts import with_global_modulation, with_soft_reconstruction
 
 ROOT = Path(__file__).parents[1]
 

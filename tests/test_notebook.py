@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iassf_jax import shipped
+from iassf_jax.weights import shipped
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax.cli import main
+from iassf_jax.cli.main import main
 from iassf_jax.data import images, pipeline
 from iassf_jax.data.packed import open_packed, pack
-from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
+from iassf_jax.scenes import write_scenes
 
 
 @pytest.fixture

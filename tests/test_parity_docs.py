@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import released
-from iassf_jax.compare import compare
-from iassf_jax.convert.torch_file import write_torch
 from iassf_jax.data import images
 from iassf_jax.data.haze import apply_haze, draw_haze
-from iassf_jax.data.scenes import SceneSource
+from iassf_jax.evaluate.parity import compare
+from iassf_jax.scenes import SceneSource
+from iassf_jax.weights.torch_file import write_torch
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (extra 'parity')")
 

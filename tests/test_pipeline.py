@@ -9,8 +9,8 @@ import pytest
 
 import tiny
 from iassf_jax.data import haze, images, pipeline
-from iassf_jax.data.scenes import write_scenes
 from iassf_jax.errors import UserError
+from iassf_jax.scenes import write_scenes
 
 DATA = tiny.get_config().data.to_dict()
 HOMOGENEOUS = {"kinds": ("homogeneous",), "ranges": {}}

@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 
 import released
-from iassf_jax import cost
-from iassf_jax.convert.torch_names import to_torch
 from iassf_jax.errors import UserError
+from iassf_jax.evaluate import cost
 from iassf_jax.losses import total_loss
 from iassf_jax.models import build_model
-from iassf_jax.models.dehazeformer import PositionBias, RescaleLayerNorm, SKFusion, relative_positions, window_attention
 from iassf_jax.models.layers import resize_bilinear_aligned
-from iassf_jax.models.release_haze import channel_mean, extremes, release_haze_density, to_levels
+from iassf_jax.models.release.dehazeformer import (
+    PositionBias,
+    RescaleLayerNorm,
+    SKFusion,
+    relative_positions,
+    window_attention,
+)
+from iassf_jax.models.release.haze import channel_mean, extremes, release_haze_density, to_levels
+from iassf_jax.weights.torch_names import to_torch
 
 SMALL = {"name": "iassf_release", "depths": (1, 2, 2, 0, 1), "prompt_size": 5}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haze_images import rng, smooth_image
-from iassf_jax.data.relight import problems_of, relight
+from iassf_jax.data.augment.relight import problems_of, relight
 
 ALL = {"chance": 1.0, "gain": (0.4, 0.8), "gamma": (0.7, 1.8), "tint": (-0.1, 0.1), "black": (0.0, 0.1)}
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from conftest import TEST_DATA
-from iassf_jax.convert.torch_names import official_restormer_block
 from iassf_jax.models import layers
 from iassf_jax.models.layers import (
     depthwise_conv,
@@ -22,6 +21,7 @@ from iassf_jax.models.layers import (
     pointwise_product,
 )
 from iassf_jax.models.restormer import GDFN, MDTA, LayerNorm, RestormerBlock
+from iassf_jax.weights.torch_names import official_restormer_block
 
 BLOCKS = {
     "mdta": MDTA(num_heads=2),

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax.checkpoints import load_weights
 from iassf_jax.models import build_model
-from iassf_jax.parameters import abstract_parameters
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.train.checkpoints import load_weights
 
 REPOSITORY = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from iassf_jax.data import scenes
-from iassf_jax.data.scenes.canvas import FAR, Camera, Canvas, Climate
-from iassf_jax.data.scenes.materials import Paint
+from iassf_jax import scenes
 from iassf_jax.errors import UserError
+from iassf_jax.scenes.canvas import FAR, Camera, Canvas, Climate
+from iassf_jax.scenes.materials import Paint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEEDS = range(40, 52)
@@ -56,7 +56,7 @@ def test_same_bits_again_and_in_another_process():
 
 def test_importing_loads_no_jax():
     """Spawned data workers import this module: it must stay light."""
-    code = "import sys, iassf_jax.data.scenes; print(sorted({'jax', 'flax', 'grain'} & set(sys.modules)))"
+    code = "import sys, iassf_jax.scenes; print(sorted({'jax', 'flax', 'grain'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

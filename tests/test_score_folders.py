@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from iassf_jax import score_folders as module
-from iassf_jax.baselines import average, baselines, dark_channel_dehazing, laplacian_pyramid, maximum
 from iassf_jax.data import images
 from iassf_jax.data.haze import apply_haze, draw_haze
-from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
+from iassf_jax.evaluate import folders as module
+from iassf_jax.evaluate.baselines import average, baselines, dark_channel_dehazing, laplacian_pyramid, maximum
+from iassf_jax.evaluate.folders import score_folders
 from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.metrics.psnr import psnr
-from iassf_jax.score_folders import score_folders
+from iassf_jax.scenes import SceneSource
 
 REPOSITORY = Path(__file__).parents[1]
 STEMS = ("a", "b")

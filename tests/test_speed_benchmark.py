@@ -9,7 +9,7 @@ from benchmarks import where
 from benchmarks.speed import tables
 from benchmarks.speed.cases import Case, cases, contenders
 from benchmarks.speed.duel import duel
-from iassf_jax.cost import count_products
+from iassf_jax.evaluate.cost import count_products
 from iassf_jax.losses import total_loss
 from iassf_jax.models.restormer import RestormerBlock
 

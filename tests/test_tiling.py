@@ -7,11 +7,11 @@ import pytest
 
 import tiny
 from iassf_jax.errors import UserError
-from iassf_jax.inference import Predictor, next_bucket
+from iassf_jax.fuse.network import Predictor, next_bucket
+from iassf_jax.fuse.tiling import Tiling, mosaic, spans
 from iassf_jax.models import build_model
 from iassf_jax.models.layers import resize_bilinear, resize_bilinear_aligned
 from iassf_jax.models.whole_image import GLOBALS, Region, resize_aligned_into, resize_into
-from iassf_jax.tiling import Tiling, mosaic, spans
 
 NETWORKS = {
     "iassf": dict(tiny.get_config().model)
@@ -147,7 +147,7 @@ def test_ablations_run_in_tiles():
 
 def test_statistics_are_means_over_the_pixels(network):
     """Those of two halves, counted apart, average to those of the whole: the layers before any border differs."""
-    from iassf_jax.tiling import run_network
+    from iassf_jax.fuse.tiling import run_network
 
     model, variables = network
     pair = tuple(np.asarray(x, np.float32) / 127.5 - 1 for x in (scene(64, 64)[0], scene(64, 64)[1][..., None]))

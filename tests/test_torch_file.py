@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 import pytest
 
-from iassf_jax.convert.torch_file import read_torch, write_torch
 from iassf_jax.errors import UserError
+from iassf_jax.weights.torch_file import read_torch, write_torch
 
 ODICT = b"ccollections\nOrderedDict\n)R"
 

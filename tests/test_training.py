@@ -12,13 +12,13 @@ import pytest
 import tiny
 from configs import release
 from conftest import TEST_DATA
-from iassf_jax import training
-from iassf_jax.checkpoints import Checkpoints, load_weights
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
-from iassf_jax.parameters import check_tree
-from iassf_jax.train_loop import num_steps, train_and_evaluate
+from iassf_jax.models.parameters import check_tree
+from iassf_jax.train import step as training
+from iassf_jax.train.checkpoints import Checkpoints, load_weights
+from iassf_jax.train.loop import num_steps, train_and_evaluate
 
 OPTIM = tiny.get_config().optim.to_dict()
 

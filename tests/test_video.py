@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax.cli import main
+from iassf_jax.cli.main import main
 from iassf_jax.errors import UserError
-from iassf_jax.fuser import Fuser
-from iassf_jax.video import SteadyFuser, fuse_videos
+from iassf_jax.fuse.fuser import Fuser
+from iassf_jax.fuse.video import SteadyFuser, fuse_videos
 
 
 @pytest.fixture(scope="module")

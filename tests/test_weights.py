@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from configs import haze_small, haze_whole, msrs_whole
-from iassf_jax.convert.formats import read_weights
 from iassf_jax.data.haze import apply_haze, draw_haze
-from iassf_jax.data.scenes import SceneSource
-from iassf_jax.inference import Predictor
+from iassf_jax.fuse.network import Predictor
 from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model, full_settings
+from iassf_jax.scenes import SceneSource
+from iassf_jax.weights.formats import read_weights
 
 
 @pytest.mark.parametrize(

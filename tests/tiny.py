@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from configs import msrs
-from iassf_jax.convert.formats import Weights
 from iassf_jax.models import build_model, full_settings
+from iassf_jax.weights.formats import Weights
 
 
 def get_config():

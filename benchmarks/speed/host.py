@@ -12,7 +12,7 @@ from typing import Any
 from configs import haze, msrs
 from iassf_jax.data import images, pipeline
 from iassf_jax.data.packed import pack
-from iassf_jax.data.scenes import SceneSource
+from iassf_jax.scenes import SceneSource
 
 
 def start_up(height: int = 480, width: int = 640) -> dict[str, float]:

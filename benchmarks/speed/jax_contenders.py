@@ -9,13 +9,13 @@ import numpy as np
 
 from benchmarks.speed.cases import Case
 from configs import msrs, release
-from iassf_jax.cost import count_products
+from iassf_jax.evaluate.cost import count_products
 from iassf_jax.models import build_model
+from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.haze_density import haze_density
-from iassf_jax.models.plain import portable_operations
-from iassf_jax.models.release_haze import release_haze_density
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.models.release.haze import release_haze_density
 from iassf_jax.models.restormer import RestormerBlock
-from iassf_jax.parameters import abstract_parameters
 from iassf_jax.runtime import compiler_options, trim_after_compiling
 
 
@@ -86,7 +86,7 @@ def inference(case: Case, name: str) -> tuple[Any, tuple]:
 
 
 def _train_step(case: Case, name: str) -> tuple[Any, tuple]:
-    from iassf_jax.training import init_state, make_optimizer, train_step  # Optax, which inference does not load
+    from iassf_jax.train.step import init_state, make_optimizer, train_step  # Optax, which inference does not load
 
     model, config = _network(name)
     optimizer, schedule = make_optimizer(config.optim.to_dict(), 54_000)

@@ -21,14 +21,14 @@ import numpy as np
 from absl import flags
 
 from iassf_jax.data import images
-from iassf_jax.data.degrade import degrade
+from iassf_jax.data.augment.degrade import degrade
+from iassf_jax.data.augment.relight import relight
 from iassf_jax.data.haze import HAZE_KINDS, HazeParams, apply_haze, draw_haze, haze_image, load_depth
 from iassf_jax.data.layouts import SPLITS, Pair, PairList
 from iassf_jax.data.packed import JoinedSource, open_packed
-from iassf_jax.data.relight import relight
 from iassf_jax.data.roots import find_pairs_in_roots, is_packed, split_roots
-from iassf_jax.data.scenes import SceneSource
 from iassf_jax.errors import UserError
+from iassf_jax.scenes import SceneSource
 
 Example = dict[str, Any]
 STORED = "stored"

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.iassf import IASSF
-from iassf_jax.models.release import ReleasedIASSF
+from iassf_jax.models.release.network import ReleasedIASSF
 
 MODELS: dict[str, type[nn.Module]] = {"iassf": IASSF, "iassf_release": ReleasedIASSF}
 

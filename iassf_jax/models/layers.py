@@ -9,8 +9,8 @@ import numpy as np
 from einops import rearrange
 
 from iassf_jax.data.images import LUMA_601
-from iassf_jax.models.devices import has_kernels
-from iassf_jax.models.plain import is_plain
+from iassf_jax.models.fast.devices import has_kernels
+from iassf_jax.models.fast.plain import is_plain
 
 PRODUCT_PIXELS = 2048  # of a band of `_product_over_pixels_in_bands`
 Weights = tuple[jax.Array, jax.Array | None]  # kernel and bias of a convolution
@@ -258,7 +258,7 @@ def depthwise_same(x: jax.Array, kernel: jax.Array, border: str = "zero") -> jax
     """Depthwise convolution of float[B, H, W, C], same size; kernel float[k, k, 1, C], border as in `pad_images`."""
     margin = kernel.shape[0] // 2
     if has_kernels(x):
-        from iassf_jax.models import gpu_kernels
+        from iassf_jax.models.fast import gpu_kernels
 
         if border == "zero":
             return gpu_kernels.depthwise_conv(x, kernel, margin)

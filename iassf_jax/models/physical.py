@@ -301,4 +301,3 @@ def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
     b, h, w, c = x.shape
     x = x.reshape(b, h // factor, factor, w // factor, factor, c)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // factor, w // factor, -1)
-

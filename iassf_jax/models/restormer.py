@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from iassf_jax.models.bands import Bands, Map, attention_in_bands, cut, feed_forward_in_bands
-from iassf_jax.models.devices import has_kernels
+from iassf_jax.models.fast.bands import Bands, Map, attention_in_bands, cut, feed_forward_in_bands
+from iassf_jax.models.fast.devices import has_kernels
+from iassf_jax.models.fast.plain import is_plain
 from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, add_bias, conv1x1, depthwise_same, pointwise
-from iassf_jax.models.plain import is_plain
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
 NORMS = ("with_bias", "bias_free")
@@ -244,7 +244,7 @@ class GDFN(nn.Module):
         widen, convolve, narrow = self.weights(x.shape[-1])
         wide = conv1x1(x.astype(self.dtype), widen)
         if has_kernels(wide) and not self.use_bias:
-            from iassf_jax.models import gpu_kernels
+            from iassf_jax.models.fast import gpu_kernels
 
             gated = gpu_kernels.gated_depthwise_conv(wide, convolve[0])
         else:

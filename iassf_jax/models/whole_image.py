@@ -20,8 +20,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.models.fast.plain import is_plain
 from iassf_jax.models.layers import resize_bilinear
-from iassf_jax.models.plain import is_plain
 
 GLOBALS = "globals"
 

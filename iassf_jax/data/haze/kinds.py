@@ -251,5 +251,3 @@ def draw_haze(kind: str, rng: np.random.Generator, ranges: Ranges | None = None)
     merged = merged_ranges(kind, ranges)
     params = HAZE_KINDS[kind].make({name: float(rng.uniform(low, high)) for name, (low, high) in merged.items()})
     return replace(params, seed=int(rng.integers(2**31))) if HAZE_KINDS[kind].layers or HAZE_KINDS[kind].air else params
-
-

@@ -66,7 +66,9 @@ def make_air(
     if depth is None:
         distance, sky = _made_up(rng, small)
     else:
-        distance, sky = _relative(cv2.resize(np.ascontiguousarray(depth, np.float32), size, interpolation=cv2.INTER_NEAREST))
+        distance, sky = _relative(
+            cv2.resize(np.ascontiguousarray(depth, np.float32), size, interpolation=cv2.INTER_NEAREST)
+        )
     path = beta * (distance + sky * (rng.uniform(3, 10) - distance)) * _banks(rng, *small.shape[:2])
     t = np.exp(-path)
     if floor > 0:

@@ -128,8 +128,6 @@ def apply_haze(
     return u.astype(clear.dtype).reshape(clear.shape)
 
 
-
-
 def _through_air(clear: Array, params: HazeParams, air: Air) -> Array:
     maximum = np.float32(np.iinfo(clear.dtype).max)
     t = air.transmission[..., None]

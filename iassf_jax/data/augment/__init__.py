@@ -1,0 +1,1 @@
+"""What is drawn anew for each training image: light, noise, JPEG, infrared levels."""

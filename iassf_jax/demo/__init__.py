@@ -1,0 +1,1 @@
+"""The web page of `iassf-jax demo`."""

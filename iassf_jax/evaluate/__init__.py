@@ -1,0 +1,1 @@
+"""Scores of networks and of folders of images, baselines, experiments."""

@@ -1,0 +1,205 @@
+"""Scores folders of fused images, any number of methods side by side, and writes the report."""
+
+import concurrent.futures
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from iassf_jax import __version__
+from iassf_jax.data import images
+from iassf_jax.data.layouts import Problem, doubled, list_images
+from iassf_jax.errors import UserError
+from iassf_jax.evaluate.scores import spread
+from iassf_jax.metrics import fusion_columns
+from iassf_jax.metrics.fusion_scores import fusion_scores
+from iassf_jax.metrics.nrqm import ForestModel
+from iassf_jax.report import Grid, Method, write_report
+from iassf_jax.report.published import published_tables
+
+SCORES_FILE = "scores.jsonl"
+Job = tuple[str, str, tuple[Path, Path, Path]]
+"""Method, stem, and the files: fused, infrared, visible."""
+_NUM_GRID_ROWS = 3
+
+
+def score_folders(
+    methods: Sequence[tuple[str, str | Path]],
+    visible: str | Path,
+    infrared: str | Path,
+    output: str | Path,
+    *,
+    color: str = "gray",
+    nrqm_model: str | Path | None = None,
+    workers: int = 2,
+    published: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Path], list[Problem]]:
+    """Scores every fused image that has a visible and an infrared partner of its name, and writes `report.html`.
+
+    What is scored already, with the same files and settings, is taken from `output/scores.jsonl`.
+
+    Args:
+        methods: (name, folder of fused images) each.
+        visible, infrared: folders of the sources; the paper's protocol takes the clear visible images.
+        output: folder for the report and its tables.
+        color: as in `fusion_scores`.
+        nrqm_model: the authors' `model.mat` for Q_PI; without it Q_PI is reported as absent.
+        workers: threads.
+        published: tables of the paper to show beside, e.g. ("I",).
+        progress: called with (done, total) images.
+
+    Returns:
+        The files written, and what was left out, each with its reason.
+
+    Raises:
+        UserError: no image to score, or a folder or model that cannot be used.
+    """
+    published_tables(published)  # refuses unknown names before the work
+    model = ForestModel.load(nrqm_model) if nrqm_model else None
+    sources = [_by_stem(folder) for folder in (visible, infrared)]
+    jobs, problems = _jobs(methods, sources)
+    settings = f"{__version__} {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
+    cache = _Cache(Path(output) / SCORES_FILE)
+    scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _ in methods}
+
+    def run(job: Job) -> tuple[str, str, dict[str, float] | Problem]:
+        name, stem, paths = job
+        try:
+            key = f"{settings} {_digest(paths)}"
+            found = cache.get(key)
+            if found is None:
+                found = fusion_scores(*(_read(path) for path in paths), color, model)
+                cache.put(key, found)
+            return name, stem, found
+        except (UserError, ValueError, OSError) as error:
+            return name, stem, Problem(str(paths[0]), str(error).removeprefix(f"{paths[0]}: "))
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
+        for done, (name, stem, result) in enumerate(pool.map(run, jobs), 1):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                scores[name][stem] = result
+            progress(done, len(jobs))
+    if not any(scores.values()):
+        raise UserError(
+            f"no image could be scored; the first of {len(problems)}: {problems[0].path}: {problems[0].reason}"
+        )
+    about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
+    about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
+    unused = sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs}
+    about["pairs without a fused image"] = len(unused)
+    rows = [Method(name, of_method) for name, of_method in scores.items() if of_method]
+    metrics, absent = fusion_columns(model is not None, bool(published))
+    files = write_report(
+        Path(output),
+        "Fusion metrics",
+        rows,
+        metrics,
+        about={name: str(value) for name, value in about.items()},
+        absent=absent,
+        published=published,
+        grids=_grids(rows, jobs),
+    )
+    return files, problems
+
+
+def _by_stem(folder: str | Path) -> dict[str, Path]:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder")
+    found = list_images(folder)
+    if not found:
+        raise UserError(f"{folder}: holds no images")
+    for paths in found.values():
+        if len(paths) > 1:
+            twice = doubled(paths)
+            raise UserError(f"{twice.path}: {twice.reason}")
+    return {stem: Path(paths[0]) for stem, paths in found.items()}
+
+
+def _jobs(
+    methods: Sequence[tuple[str, str | Path]], sources: Sequence[Mapping[str, Path]]
+) -> tuple[list[Job], list[Problem]]:
+    names = [name for name, _ in methods]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two methods are named {repeated[0]!r}: give each a --name of its own")
+    jobs, problems = [], []
+    for name, folder in methods:
+        for stem, path in _by_stem(folder).items():
+            missing = [what for what, found in zip(("visible", "infrared"), sources, strict=True) if stem not in found]
+            if missing:
+                problems.append(Problem(str(path), f"has no {' and no '.join(missing)} partner of its name"))
+            else:
+                jobs.append((name, stem, (path, sources[1][stem], sources[0][stem])))
+    wanted = {stem for _, stem, _ in jobs}
+    for name, folder in methods:
+        for stem in sorted(wanted - {job[1] for job in jobs if job[0] == name}):
+            problems.append(Problem(str(folder), f"has no image {stem!r}, which another method has"))
+    return jobs, problems
+
+
+def _read(path: Path) -> np.ndarray:
+    """uint8[H, W] or uint8[H, W, 3] as stored; metrics are defined on 8-bit images."""
+    image = images.read_image(path)
+    if image.dtype == np.uint16:
+        raise UserError(f"{path}: has 16 bits, the metrics are defined on 8: convert it as you would show it")
+    return image
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
+
+
+class _Cache:
+    """Scores by key, one JSON line each; lines that are damaged count as missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, float]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            self._ends_whole = not lines or path.read_bytes().endswith(b"\n")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be used ({error.strerror}): choose another --output") from None
+        for line in lines:
+            try:
+                record = json.loads(line)
+                self._known[record["key"]] = {n: float("nan" if x is None else x) for n, x in record["scores"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+
+    def get(self, key: str) -> dict[str, float] | None:
+        return self._known.get(key)
+
+    def put(self, key: str, scores: Mapping[str, float]) -> None:
+        finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
+        line = json.dumps({"key": key, "scores": finite}) + "\n"
+        with self._path.open("a") as file:  # one write a line: threads do not mix
+            file.write(line if self._ends_whole else "\n" + line)
+        self._ends_whole = True
+
+
+def _grids(methods: Sequence[Method], jobs: Sequence[Job]) -> list[Grid]:
+    """A few images that every method has, spread over the list."""
+    common = sorted(set.intersection(*(set(method.scores) for method in methods)))
+    if not common:
+        return []
+    files = {(name, stem): paths for name, stem, paths in jobs}
+    chosen = [common[i] for i in spread(len(common), _NUM_GRID_ROWS)]
+    rows = []
+    for stem in chosen:
+        _, infrared, visible = files[methods[0].name, stem]
+        fused = (files[method.name, stem][0] for method in methods)
+        rows.append([_read(path) for path in (visible, infrared, *fused)])
+    return [Grid(("visible", "infrared", *(method.name for method in methods)), rows, chosen)]

@@ -1,0 +1,195 @@
+"""Evaluation of a trained network on a data split: images, all metrics, baselines, and the report."""
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from iassf_jax import __version__
+from iassf_jax.data import images, pipeline
+from iassf_jax.data.layouts import format_problems
+from iassf_jax.errors import UserError
+from iassf_jax.evaluate import cost
+from iassf_jax.evaluate import scores as evaluation
+from iassf_jax.evaluate.baselines import baselines
+from iassf_jax.fuse.network import Predictor
+from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
+from iassf_jax.metrics.fusion_scores import fusion_scores, means
+from iassf_jax.metrics.nrqm import ForestModel
+from iassf_jax.models import build_model
+from iassf_jax.report import Grid, Method, read_means, write_report
+from iassf_jax.report.pictures import sample_grid
+from iassf_jax.report.published import published_tables
+from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.run_config import load_config
+from iassf_jax.weights.formats import read_weights
+
+# Method -> image -> metric -> value.
+Scores = dict[str, dict[str, dict[str, float]]]
+
+
+def evaluate_run(
+    checkpoint: str | Path,
+    output: str | Path,
+    config: ConfigDict | None = None,
+    split: str = "test",
+    limit: int = 0,
+    *,
+    with_baselines: bool = False,
+    nrqm_model: str | Path | None = None,
+    published: Sequence[str] = (),
+) -> int:
+    """Dehazes, fuses and scores the images of a split at full size.
+
+    Writes `dehazed/STEM.png` and `fused/STEM.png`, `samples.png`, `metrics.csv` (an image a line), `metrics.json`
+    (means and what was evaluated) and `report.html` with its tables.
+
+    Args:
+        checkpoint: folder of a training run, or weights in any form that `read_weights` takes.
+        output: folder for the results.
+        config: whose `data` and `eval` sections are used; default: the run's own.
+        split: "train", "val", "test" or "all".
+        limit: so many images, spread evenly; 0 for all.
+        with_baselines: scores the two-stage baselines on the same images, for the report.
+        nrqm_model: the forests for Q_PI; without them it is reported as absent.
+        published: tables of the paper to show in the report, e.g. ("I",).
+
+    Returns:
+        Exit code: 1 where files had to be left out (they are listed on stderr), else 0.
+
+    Raises:
+        UserError: no usable checkpoint, data or model, or nothing can be written.
+    """
+    settings = config or load_config(checkpoint)
+    if "data" not in settings:
+        raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
+    check_config(settings)
+    published_tables(published)  # refuses unknown names before the work
+    forests = ForestModel.load(nrqm_model) if nrqm_model else None
+    weights = read_weights([checkpoint])
+    source, found = pipeline.make_source(settings.data, split)
+    model = build_model(weights.model)
+    predictor = Predictor(model, weights.params, settings.eval.pad_multiple)
+
+    indices = evaluation.spread(len(source), limit or len(source))
+    examples = (pipeline.whole_example(source, i, settings.data.haze, settings.eval.seed) for i in indices)
+    results = evaluation.predict(predictor, examples, settings.eval.batch_size)
+    output, name = Path(output), weights.model["name"]
+    scores: Scores = {}
+    shown: list[dict[str, Any]] = []
+    sampled = evaluation.spread(len(indices), settings.eval.num_samples)
+    for i, result in enumerate(tqdm(results, total=len(indices), unit="image", disable=None)):
+        fused = _finish(output, result, name, scores, with_baselines, forests)
+        if i in sampled:
+            shown.append({**result, "methods": fused})
+    if shown:
+        images.write_image(output / "samples.png", sample_grid(shown))
+    about = {"checkpoint": str(checkpoint), "step": weights.source.get("step"), "weights": dict(weights.source)}
+    about |= {"split": split, "iassf_jax": __version__, "jax": jax.__version__}
+    about |= {"device": jax.devices()[0].device_kind, "images": settings.data.root}
+    if settings.data.source != "pairs":
+        about["images"] = "generated scenes"
+    about["haze"] = ", ".join(settings.data.haze.kinds) + ", where a pair has no hazy file"
+    data = json.loads(ConfigDict(settings.data).to_json_best_effort())
+    _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
+    _write_report(output, scores, shown, about, model, forests is not None, published)
+    _print_means(output, scores)
+    if found.problems:
+        print(f"{len(found.problems)} files are left out:\n{format_problems(found.problems)}", file=sys.stderr)
+    return 1 if found.problems else 0
+
+
+def _finish(
+    output: Path,
+    result: Mapping[str, Any],
+    name: str,
+    scores: Scores,
+    with_baselines: bool,
+    forests: ForestModel | None,
+) -> dict[str, np.ndarray]:
+    """Writes the images of one result and adds the scores of every method; returns their fused images."""
+    for kind in ("dehazed", "fused"):
+        images.write_image(output / kind / f"{result['stem']}.png", result[kind])
+    made = {name: (result["dehazed"], result["fused"])}
+    if with_baselines:
+        made |= baselines(*(images.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
+    for method, pair in made.items():
+        scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
+    return {method: fused for method, (_, fused) in made.items()}
+
+
+def _scores(
+    example: Mapping[str, Any], dehazed: np.ndarray, fused: np.ndarray, forests: ForestModel | None
+) -> dict[str, float]:
+    """Scores of the dehazed and of the fused image; sources of the fused one are the clear and the infrared image."""
+    clear, infrared = (images.to_8_bits(example[kind]) for kind in ("clear", "infrared"))
+    scores = evaluation.score({**example, "dehazed": dehazed})
+    return scores | fusion_scores(fused, infrared, clear, nrqm_model=forests)
+
+
+def _write_scores(
+    output: Path, scores: Mapping[str, Mapping[str, float]], about: Mapping[str, object], left_out: int
+) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ("image", *next(iter(scores.values()))), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"image": stem, **{name: f"{x:.6g}" for name, x in row.items()}} for stem, row in scores.items())
+    # JSON knows no infinity, the PSNR of equal images.
+    finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
+    summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
+    images.write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
+    images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def _write_report(
+    output: Path,
+    scores: Scores,
+    shown: Sequence[Mapping[str, Any]],
+    about: Mapping[str, object],
+    model: Any,
+    has_forests: bool,
+    published: Sequence[str],
+) -> None:
+    renamed = dict(zip(evaluation.SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
+    columns_shown, absent = fusion_columns(has_forests, bool(published))
+    methods = []
+    for i, (name, of_images) in enumerate(scores.items()):
+        columns = {stem: {renamed.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()}
+        size = sum(cost.parameters(model).values()) if i == 0 else None
+        gmac = sum(cost.multiply_adds(model).values()) / 1e9 if i == 0 else None
+        methods.append(Method(name, columns, size, gmac))
+    grids = []
+    if shown:
+        columns = ("hazy", "infrared", "clear", *shown[0]["methods"])
+        rows = [
+            [*(images.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]
+            for x in shown
+        ]
+        grids.append(Grid(columns, rows, [x["stem"] for x in shown]))
+    write_report(
+        output,
+        "Evaluation",
+        methods,
+        (*DEHAZING_METRICS, *columns_shown),
+        about={name: str(value) for name, value in about.items()},
+        absent=absent,
+        published=published,
+        grids=grids,
+    )
+
+
+def _print_means(output: Path, scores: Scores) -> None:
+    first = means(next(iter(scores.values())))
+    print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
+    for name in evaluation.SCORES:
+        print(f"{name:8}{first[f'{name}_hazy']:>10.4f}{first[name]:>10.4f}")
+    print(f"\n{read_means(output)}")

@@ -1,0 +1,1 @@
+"""Using a network: on arrays, files and videos."""

@@ -1,0 +1,1 @@
+"""The authors' released network, which is not the paper's."""

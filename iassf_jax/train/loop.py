@@ -1,0 +1,296 @@
+"""A training run: the loop around `training.train_step`, with checkpoints, logs, validation and clean stops."""
+
+import collections
+import functools
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from iassf_jax.data import pipeline
+from iassf_jax.data.layouts import format_problems
+from iassf_jax.errors import UserError
+from iassf_jax.evaluate import scores as evaluation
+from iassf_jax.fuse.network import Predictor
+from iassf_jax.models import build_model
+from iassf_jax.models.iassf import IASSF
+from iassf_jax.models.parameters import abstract_parameters
+from iassf_jax.report.pictures import sample_grid
+from iassf_jax.train import step as training
+from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
+from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.log import RunLog
+from iassf_jax.train.run_config import changed_settings, check_same_network, save_config
+from iassf_jax.weights.formats import read_weights
+from iassf_jax.weights.fresh_parts import with_global_modulation, with_soft_reconstruction
+from iassf_jax.weights.pools import with_prompt_size
+
+# Settings of a network that its parameters don't follow from: the config's count.
+_WITHOUT_PARAMETERS = ("dtype", "refine_radius", "working_size", "bound")
+
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step; a second Ctrl-C interrupts."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._main_thread = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> "StopRequest":
+        if self._main_thread:
+            self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main_thread:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, _: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Run:
+    """The parts of one run; `train_and_evaluate` puts them together."""
+
+    def __init__(self, config: ConfigDict, workdir: Path) -> None:
+        """Raises UserError for settings or data that make no run."""
+        params = _starting_weights(config, workdir)
+        self.config = config
+        self.workdir = workdir
+        self.source, found = pipeline.make_source(config.data, "train")
+        self.val_source, found_val = pipeline.make_source(config.data, "val")
+        self.problems = found.problems + found_val.problems
+        self.num_steps = num_steps(config.train, len(self.source))
+        self.model = build_model(config.model)
+        epoch = max(1, len(self.source) // config.train.batch_size)
+        optimizer, schedule = training.make_optimizer(config.optim, self.num_steps, epoch)
+        self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0, params)
+        self.step_function = functools.partial(
+            training.jit_train_step,
+            model=self.model,
+            optimizer=optimizer,
+            schedule=schedule,
+            loss=FrozenConfigDict(config.loss),
+            ema_decay=config.train.ema_decay,
+            trainable=tuple(config.optim.get("trainable", ())),
+        )
+        self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)
+        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+
+    def trees(self) -> dict[str, Any]:
+        """The state by item of the checkpoint."""
+        trees = {"params": self.state.params, "opt_state": self.state.opt_state}
+        return trees | ({"ema": self.state.ema} if self.state.ema else {})
+
+    def resume(self) -> int:
+        """Continues from the newest checkpoint, if there is one; returns the step."""
+        step = self.checkpoints.latest_step()
+        if step is None:
+            return 0
+        trees, data = self.checkpoints.restore(step, self.trees())
+        self._check_same_data(data)
+        step_array = jnp.asarray(step, jnp.int32)
+        self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
+        self.iterator.set_state(data["iterator"])
+        return step
+
+    def _data_identity(self) -> dict[str, Any]:
+        """What must be the same for the iterator's state to mean the same."""
+        config = self.config
+        return {
+            "data.num_workers": config.data.num_workers,
+            "train.batch_size": config.train.batch_size,
+            "seed": config.seed,
+            "number of training pairs": len(self.source),
+        }
+
+    def _check_same_data(self, data: dict[str, Any]) -> None:
+        now = self._data_identity()
+        changed = [f"{name} was {was}, is {now[name]}" for name, was in data["identity"].items() if was != now[name]]
+        if changed:
+            raise UserError(
+                f"{self.workdir}: cannot resume, {'; '.join(changed)}: restore that, or start in another --workdir"
+            )
+
+    def save(self, step: int) -> None:
+        """Saves the state after `step` steps, and where the data stands."""
+        data = {"identity": self._data_identity(), "iterator": self.iterator.get_state()}
+        self.checkpoints.save(step, self.trees(), data)
+
+    def stems(self, batch: dict[str, np.ndarray]) -> str:
+        """The file names of a batch."""
+        return ", ".join(self.source.stems[i] for i in batch["index"])
+
+    def validate(self, step: int, log: RunLog) -> None:
+        """Scores validation pairs, which training never sees, and draws the first of them."""
+        settings = self.config.eval
+        if not settings.num_images:
+            return
+        predictor = Predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
+        indices = evaluation.spread(len(self.val_source), settings.num_images)
+        examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
+        scores, shown = collections.defaultdict(list), []
+        for result in evaluation.predict(predictor, examples):
+            for name, value in evaluation.score(result).items():
+                scores[name].append(value)
+            if len(shown) < settings.num_samples:
+                shown.append(result)
+        log.write(step, {f"val/{name}": np.mean(values) for name, values in scores.items()})
+        if shown:
+            log.picture(step, "val", sample_grid(shown))
+
+    def close(self) -> None:
+        """Ends worker processes and waits for the last checkpoint."""
+        self.iterator.close()
+        self.checkpoints.close()
+
+
+def num_steps(train: ConfigDict, num_pairs: int) -> int:
+    """`train.steps` where it is set, else that of `train.epochs` passes over the data."""
+    return train.steps or train.epochs * (num_pairs // train.batch_size)
+
+
+class Pending:
+    """Metrics of a step that may still be running; looked at one step late, so that the device never waits."""
+
+    def __init__(self, run: Run, log: RunLog, start: int) -> None:
+        self._run, self._log = run, log
+        self._waiting: tuple[int, dict[str, Any], dict[str, np.ndarray]] | None = None
+        self._since, self._done = time.monotonic(), start
+
+    def add(self, step: int, metrics: dict[str, Any], batch: dict[str, np.ndarray]) -> None:
+        """Checks the step before and keeps this one."""
+        self.flush()
+        self._waiting = (step, metrics, batch)
+
+    def flush(self) -> None:
+        """Waits for the kept step; a loss that is not finite ends the run, and nothing made by it is saved."""
+        if self._waiting is None:
+            return
+        (step, metrics, batch), self._waiting = self._waiting, None
+        values = {f"train/{name}": float(value) for name, value in metrics.items()}
+        loss, norm = values["train/loss"], values["train/gradient_norm"]
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                f"step {step}: loss {loss}, gradient norm {norm}, in the batch of {self._run.stems(batch)}: look at "
+                "these files, or lower optim.learning_rate; no checkpoint holds anything of this step"
+            )
+        self._log.advance()
+        if step % self._run.config.train.log_every == 0 or step == self._run.num_steps:
+            now = time.monotonic()
+            rate = (step - self._done) * len(batch["index"]) / max(now - self._since, 1e-9)
+            self._since, self._done = now, step
+            self._log.write(step, {**values, "train/images_per_second": rate})
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: int = 0) -> training.TrainState:
+    """Trains as the config says, or goes on from the newest checkpoint in `workdir`.
+
+    Args:
+        config: see `configs/msrs.py`.
+        workdir: the run's folder: checkpoints, config.json, metrics.jsonl, TensorBoard events, sample pictures.
+        profile_steps: writes a profiler trace of so many steps to `workdir/profile`.
+
+    Returns:
+        The last state.
+
+    Raises:
+        UserError: bad settings or data, or a loss that is not finite.
+    """
+    workdir = Path(workdir)
+    check_config(config)
+    check_same_network(workdir, config)
+    run = Run(config, workdir)
+    try:
+        start = run.resume()
+        save_config(workdir, config)
+        with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
+            _announce(run, log, start)
+            _loop(run, log, stop, start, profile_steps)
+    finally:
+        run.close()
+    return run.state
+
+
+def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
+    """The weights that `init_from` names, where there is no checkpoint yet; None for fresh ones.
+
+    Another number format or refinement is no other network. Where there is a checkpoint, zeros do until it is read.
+    """
+    if has_checkpoint(workdir):
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract_parameters(build_model(config.model)))
+    if not config.init_from:
+        return None
+    weights = read_weights([config.init_from])
+    kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+    settings = {**config.model.to_dict(), **kept}
+    side = settings.get("prompt_size")
+    if side and weights.model.get("prompt_size", side) != side:
+        weights = with_prompt_size(weights, side)
+    if settings.get("reconstruction") == "soft" and weights.model.get("reconstruction") == "direct":
+        weights = with_soft_reconstruction(weights)
+    has, wanted = (build_model(model) for model in (weights.model, settings))
+    if isinstance(has, IASSF) and isinstance(wanted, IASSF) and has.modulations < wanted.modulations:
+        weights = with_global_modulation(weights, settings["modulation_passes"], config.seed)
+    if changed := changed_settings(weights.model, settings):
+        raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")
+    return weights.params
+
+
+def _announce(run: Run, log: RunLog, start: int) -> None:
+    if run.problems:
+        log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
+    kind = jax.devices()[0].device_kind
+    fresh = f"training from {run.config.init_from} for" if run.config.init_from else "training for"
+    words = f"resuming at step {start} of" if start else fresh
+    if start >= run.num_steps:
+        log.say(f"already trained for {start} steps: raise train.steps or train.epochs to train on")
+        return
+    pairs = f"{len(run.source)} training and {len(run.val_source)} validation pairs"
+    log.say(f"{pairs}; {words} {run.num_steps} steps on {kind}")
+
+
+def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: int) -> None:
+    pending = Pending(run, log, start)
+    due = functools.partial(_due, run.num_steps)
+    for step, batch in _steps(run, start, profile_steps):
+        arrays = {name: x for name, x in batch.items() if name != "index"}
+        run.state, metrics = run.step_function(run.state, arrays)
+        pending.add(step, metrics, batch)
+        if due(step, run.config.eval.every):
+            pending.flush()
+            run.validate(step, log)
+        if due(step, run.config.checkpoint.every) or stop.asked:
+            pending.flush()
+            run.save(step)
+        if stop.asked:
+            log.say(f"asked to stop: saved step {step}; the same command goes on from there")
+            return
+    pending.flush()
+
+
+def _due(last: int, step: int, every: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)
+
+
+def _steps(run: Run, start: int, profile_steps: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Step numbers from start + 1, each with its batch; the third step and on are profiled if asked for."""
+    first = start + 3
+    for step in range(start + 1, run.num_steps + 1):
+        if profile_steps and step == first:
+            jax.profiler.start_trace(str(run.workdir / "profile"))
+        yield step, next(run.iterator)
+        if profile_steps and step == min(first + profile_steps - 1, run.num_steps) and step >= first:
+            jax.block_until_ready(run.state)
+            jax.profiler.stop_trace()

@@ -1,0 +1,1 @@
+"""Weights: reading, converting, shipped ones, and networks as files for other programs."""
