@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.metrics.qcv import perceived_difference
-from iassf_jax.models import physical
+from iassf_jax.models.brightening import brighten, brightening, details, wanted_luma, without_details
 from iassf_jax.models.layers import luma, pad_images, shifted_depthwise_conv
+from iassf_jax.models.scattering import BOUND, bounded_clear
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
@@ -163,14 +164,14 @@ def haze_losses(
     batch: Mapping[str, jax.Array],
     alpha: float = 2.0,
     beta: float = 1.0,
-    bound: float = physical.BOUND,
+    bound: float = BOUND,
     transmission: float = 0.2,
     airlight: float = 0.5,
     hidden: float = 0.15,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of networks that draw transmission and air light (ours).
 
-    Eq. 6 with other targets: the dehazed image's keeps the haze that `physical.dehaze` leaves where transmission is
+    Eq. 6 with other targets: the dehazed image's keeps the haze that `dehaze` leaves where transmission is
     below `bound`; the fused image's is that one, brightened in its own colour where infrared shows more, with
     infrared details where haze hides the scene. Transmission and air light are compared with the true ones.
 
@@ -180,7 +181,7 @@ def haze_losses(
         batch: `clear`, `infrared` in [-1, 1]; `transmission`, `airlight` in 0..1; of the same shapes.
         alpha: weight of the L1 term of the dehazed image.
         beta: weight of the fused image's gradients.
-        bound: t0 of `physical.bounded_clear`, as the network's.
+        bound: t0 of `bounded_clear`, as the network's.
         transmission: weight of |log t - log t*|, of values from 0.05 up.
         airlight: weight of |A - A*|, averaged over the true haze density 1 - t*.
         hidden: transmission below which infrared details are wanted in the fused image, the more the less there is.
@@ -191,7 +192,7 @@ def haze_losses(
     t, true_t = (jnp.maximum(x["transmission"], 0.05) for x in (out, batch))
     density = 1 - batch["transmission"]
     clear, infrared = 0.5 * batch["clear"] + 0.5, 0.5 * batch["infrared"][..., 0] + 0.5
-    wanted = physical.bounded_clear(clear, batch["transmission"], batch["airlight"], bound)
+    wanted = bounded_clear(clear, batch["transmission"], batch["airlight"], bound)
     fused = 2 * _fused_target(wanted, infrared, batch["transmission"], hidden) - 1
     difference = jnp.abs(out["airlight"] - batch["airlight"]).mean(axis=-1) * density
     terms = {
@@ -208,7 +209,7 @@ def haze_losses(
 
 def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array, hidden: float) -> jax.Array:
     """In [0, 1]."""
-    smooth, mean = physical.without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
-    detail = (1 - jnp.minimum(t / max(hidden, 1e-6), 1)) * physical.details(infrared, smooth, mean)
-    luma = physical.wanted_luma(wanted, infrared, jnp.zeros_like(t), detail)
-    return jnp.clip(physical.brighten(wanted, *physical.brightening(wanted, luma)), 0, 1)
+    smooth, mean = without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
+    detail = (1 - jnp.minimum(t / max(hidden, 1e-6), 1)) * details(infrared, smooth, mean)
+    luma = wanted_luma(wanted, infrared, jnp.zeros_like(t), detail)
+    return jnp.clip(brighten(wanted, *brightening(wanted, luma)), 0, 1)

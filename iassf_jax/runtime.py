@@ -93,11 +93,13 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def jit_for_device(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit_for_device(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
     """`jax.jit` with `compiler_options()`; the device is asked for at the first call, not when a module is imported.
 
-    The jitted function itself is what the result's `jitted()` gives.
+    The jitted function itself is what the result's `jitted()` gives. With options alone it is a decorator.
     """
+    if function is None:
+        return functools.partial(jit_for_device, **options)
 
     @functools.cache
     def jitted() -> Callable[..., Any]:

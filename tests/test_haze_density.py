@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from conftest import TEST_DATA
+from iassf_jax.models import guided_filter as guided
 from iassf_jax.models import haze_density as hde
+from iassf_jax.models import windows
 
 SIZES = [(40, 56), (7, 9), (1, 1)]
 
 # Jitted: operation by operation, each of these is dozens of small compilations.
 dark_channel = jax.jit(hde.dark_channel, static_argnames="window")
-box_mean = jax.jit(hde.box_mean, static_argnames=("before", "after", "border"))
-guided_filter = jax.jit(hde.guided_filter, static_argnames=("radius", "border"))
+box_mean = jax.jit(windows.box_mean, static_argnames=("before", "after", "border"))
+guided_filter = jax.jit(guided.guided_filter, static_argnames=("radius", "border"))
 haze_density = jax.jit(hde.haze_density, static_argnames="radius")
 
 
@@ -113,7 +115,7 @@ def test_gradient_matches_finite_differences(size, radius):
             mean = images.mean(axis=-1)
             light = hde.atmospheric_light(mean, hde.dark_channel(images, 5), 0.01)[:, None, None]
             transmission = 1 - 0.95 * hde.local_minimum(mean / light, 5)
-            return (weights * hde.guided_filter(mean, transmission, radius, 1e-2)).sum()
+            return (weights * guided.guided_filter(mean, transmission, radius, 1e-2)).sum()
 
         x = jnp.asarray(rng.random((1, *size, 3)))
         objective, gradient_of = jax.jit(objective), jax.jit(jax.grad(objective))

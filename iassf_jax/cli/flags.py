@@ -1,49 +1,155 @@
-"""What `train.py` and `eval.py` share: flags, and errors as one line."""
+"""Commands that take a config: `train`, `eval`, `experiment`. Their flags, and every mistake as one line."""
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from absl import app, flags
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from iassf_jax.errors import UserError
 
+_ROOT = Path(__file__).parents[1]
+# In a clone the configs stand beside the package, after an installation within it.
+SHIPPED = next((folder for folder in (_ROOT / "configs", _ROOT.parent / "configs") if folder.is_dir()), _ROOT)
 
-def run(main: Callable[[], int | None], config: flags.FlagHolder) -> None:
-    """Parses the command line and runs `main`; what a user can mend is one line on stderr and exit code 1.
 
-    Args:
-        main: does the work and returns the exit code.
-        config: the flag of the config file, which is read here so that its errors are told.
+def shipped_configs() -> list[str]:
+    """Names of the configs that come with the package, e.g. "msrs" or "experiments/alpha"."""
+    found = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.py"))
+    return sorted(str(path) for path in found if path.name != "__init__")
+
+
+def config_path(name: str) -> str:
+    """The file of a config that is given as a path, or as the name of a shipped one; `:ARGUMENT` is kept.
+
+    Raises:
+        UserError: there is none.
+    """
+    stem, colon, argument = name.partition(":")
+    for path in (Path(stem), SHIPPED / f"{stem}.py"):
+        if path.is_file():
+            return f"{path}{colon}{argument}"
+    wanted = stem.removesuffix(".py").removeprefix("configs/")
+    near = difflib.get_close_matches(wanted, shipped_configs(), 1)
+    hint = f"did you mean {near[0]}?" if near else f"give a file, or one of {', '.join(shipped_configs())}"
+    raise UserError(f"--config {name}: there is no such file: {hint}")
+
+
+def make_configs_importable(path: str) -> None:
+    """Lets a config file import its neighbours as `from configs import msrs`, wherever the program runs."""
+    folder = Path(path.partition(":")[0]).resolve().parent
+    folder = folder.parent if folder.name == "experiments" else folder
+    package = types.ModuleType("configs")
+    package.__path__ = [str(folder), str(SHIPPED)]
+    sys.modules["configs"] = package
+
+
+class Flags:
+    """The flags of one command.
+
+    Attributes:
+        values: absl's, on which the command defines its own.
+        config: of `--config`; its value is a ConfigDict or None.
     """
 
-    def parse(argv: list[str]) -> list[str]:
-        try:
-            rest = flags.FLAGS(argv)
-            if isinstance(config.value, dict):
-                raise TypeError("get_config() must return a ConfigDict")
-            if config.value is not None:
-                config.value.to_dict()  # what stands for a missing file raises its error only now
-        except flags.Error as error:
-            sys.exit(f"error: {_line(error)}")
-        except Exception as error:  # a config file is the user's own code and can raise anything
-            sys.exit(f"error: --config: {type(error).__name__}: {_line(error)}")
-        if rest[1:]:
-            sys.exit(f"error: unexpected argument {rest[1]!r}: settings are given as --config.FIELD=VALUE")
-        return rest
+    def __init__(self, about: str, needs_config: bool = False) -> None:
+        self.about, self.needs_config = about, needs_config
+        self.values = flags.FlagValues()
+        self.config = config_flags.DEFINE_config_file(
+            "config", None, "Config: a file, or the name of a shipped one.", flag_values=self.values
+        )
+        flags.DEFINE_string(
+            "compilation_cache", None, "Folder of compiled programs; 'off' for none.", flag_values=self.values
+        )
 
-    def guarded(_: list[str]) -> int | None:
+    def run(self, argv: Sequence[str], main: Callable[[], int | None]) -> None:
+        """Parses the command line and runs `main`, which gives the exit code."""
         try:
-            return main()
+            if any(word in ("--help", "-h", "-help") for word in argv[1:]):
+                print(f"{self.about}\n\nUsage: {argv[0]} [flags]\n{self.values.get_help()}")
+                code: Any = 0
+            else:
+                self._parse(list(argv))
+                code = main()
         except UserError as error:
-            return f"error: {error}"
+            code = f"error: {error}"
         except KeyboardInterrupt:
-            return 130
+            code = 130
         except BrokenPipeError:  # whoever read our output has left; nothing more can be said
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            code = 1
+        sys.exit(code)
 
-    app.run(guarded, flags_parser=parse)
+    def config_name(self) -> str:
+        """Of the config's file, without folders and suffix."""
+        return Path(config_flags.get_config_filename(self.values["config"]).partition(":")[0]).stem
+
+    def _parse(self, argv: list[str]) -> None:
+        argv = _with_config_path(argv)
+        try:
+            rest = _parsed(self.values, argv)
+        except flags.Error as error:
+            raise UserError(_line(error)) from None
+        except Exception as error:  # a config file is the user's own code and can raise anything
+            _check_overrides(argv)
+            raise UserError(f"--config: {type(error).__name__}: {_line(error)}") from None
+        if rest[1:]:
+            raise UserError(f"unexpected argument {rest[1]!r}: settings are given as --config.FIELD=VALUE")
+        config = self.config.value
+        if config is None and self.needs_config:
+            raise UserError("which config? Give --config, e.g. --config configs/quickstart.py")
+        if config is not None and not isinstance(config, ConfigDict):
+            raise UserError("--config: its get_config() must return a ConfigDict: see configs/msrs.py")
+
+
+def _parsed(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """What of the arguments is no flag. Flags of configs look for their fields in `sys.argv`, whatever is parsed."""
+    before, sys.argv = sys.argv, argv
+    try:
+        return values(argv)
+    finally:
+        sys.argv = before
+
+
+def _with_config_path(argv: list[str]) -> list[str]:
+    """The arguments, with the file of what `--config` names."""
+    found = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in ("--config", "-config"):
+            found.append(word)
+            continue
+        value = value if equals else next(words, "")
+        path = config_path(value)
+        make_configs_importable(path)
+        found.append(f"--config={path}")
+    return found
+
+
+def _check_overrides(argv: list[str]) -> None:
+    """Raises UserError for a `--config.FIELD` that the config does not have, with the nearest one that it has."""
+    alone = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", None, flag_values=alone)
+    _parsed(alone, [argv[0], *(word for word in argv[1:] if word.startswith("--config="))])
+    for word in argv[1:]:
+        name = word.lstrip("-").partition("=")[0]
+        if not name.startswith("config."):
+            continue
+        section: Any = holder.value
+        for i, part in enumerate(parts := name.split(".")[1:]):
+            if not isinstance(section, ConfigDict) or part not in section:
+                known = list(section.keys()) if isinstance(section, ConfigDict) else []
+                near = difflib.get_close_matches(part, known, 1)
+                base = ".".join(["--config", *parts[:i]])
+                has = f"did you mean {base}.{near[0]}?" if near else f"it has {', '.join(known) or 'no parts'}"
+                raise UserError(f"--{name}: {base} has no {part!r}: {has}")
+            section = section[part]
 
 
 def _line(error: Exception) -> str:

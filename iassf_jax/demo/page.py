@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from iassf_jax.demo.page import session as demo_session
+from iassf_jax.demo import session as demo_session
 from iassf_jax.demo.session import Example, Job, Options, Session
 from iassf_jax.errors import UserError
 

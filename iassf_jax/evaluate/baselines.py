@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from iassf_jax.metrics.color import to_gray
-from iassf_jax.models.haze_density import atmospheric_light, dark_channel, guided_filter
+from iassf_jax.models.guided_filter import guided_filter
+from iassf_jax.models.haze_density import atmospheric_light, dark_channel
 
 _LEVELS = 4
 

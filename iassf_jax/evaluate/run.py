@@ -21,7 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.baselines import baselines
-from iassf_jax.fuse.network import Predictor
+from iassf_jax.fuse.network import make_predictor
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
@@ -78,7 +78,7 @@ def evaluate_run(
     weights = read_weights([checkpoint])
     source, found = pipeline.make_source(settings.data, split)
     model = build_model(weights.model)
-    predictor = Predictor(model, weights.params, settings.eval.pad_multiple)
+    predictor = make_predictor(model, weights.params, settings.eval.pad_multiple)
 
     indices = evaluation.spread(len(source), limit or len(source))
     examples = (pipeline.whole_example(source, i, settings.data.haze, settings.eval.seed) for i in indices)

@@ -18,6 +18,7 @@ from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, Result, check_percentiles, prepare_pair
 from iassf_jax.fuse.manifest import Manifest
+from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.report.pictures import sample_grid
 
 EXTRAS = ("dehazed", "haze", "panel")
@@ -31,6 +32,7 @@ class Options:
     Attributes:
         save: of `EXTRAS`: the dehazed image, the haze density (grey, 0..255 for 0..1), a panel of all images.
         resize_infrared, infrared_percentiles: as `Fuser` takes them.
+        strengths: how much haze is taken off, and how much infrared is added.
         shard: (i, n): only every n-th pair, from the i-th; i is 1 to n.
         overwrite: makes anew what is there.
     """
@@ -38,6 +40,7 @@ class Options:
     save: tuple[str, ...] = ()
     resize_infrared: bool = False
     infrared_percentiles: Percentiles | None = None
+    strengths: Strengths = FULL
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
 
@@ -186,7 +189,7 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             try:
                 pair = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair))
+                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair, options.strengths))
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -214,9 +217,9 @@ def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{item.visible}: {error}") from None
 
 
-def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray]) -> Result:
+def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], strengths: Strengths) -> Result:
     try:
-        return fuser(*pair)
+        return fuser.fuse_prepared(*pair, strengths)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
             raise
@@ -250,7 +253,7 @@ def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int
 
 
 def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
-    tiling = fuser.predictor.tiling
+    tiling = getattr(fuser.predictor, "tiling", None)
     return {
         "iassf_jax": __version__,
         "jax": jax.__version__,
@@ -260,6 +263,7 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
         "settings": {
             "resize_infrared": options.resize_infrared,
             "infrared_percentiles": options.infrared_percentiles and list(options.infrared_percentiles),
+            "strengths": dataclasses.asdict(options.strengths),
             "tiling": tiling and dataclasses.asdict(tiling),
         },
     }

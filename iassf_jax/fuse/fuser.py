@@ -13,7 +13,8 @@ import numpy as np
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.network import Predictor
+from iassf_jax.fuse.network import make_predictor
+from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.models import build_model
 from iassf_jax.runtime import use_compilation_cache
@@ -51,7 +52,7 @@ def load(
     """Loads a network.
 
     Args:
-        weights: a name of shipped weights (`iassf_jax.weights.shipped.names()`), the folder of a training run, or a file of
+        weights: a name of shipped weights (`weights.shipped.names()`), the folder of a training run, or a file of
             weights (.safetensors, .pth).
         max_tile: images of more than max_tile x max_tile pixels run in tiles with sides of at most this.
         overlap: of the tiles, in pixels.
@@ -95,7 +96,7 @@ class Fuser:
 
     def __init__(self, weights: Weights, tiling: Tiling | None = None) -> None:
         self.weights = weights
-        self.predictor = Predictor(build_model(weights.model), weights.params, pad_multiple=0, tiling=tiling)
+        self.predictor = make_predictor(build_model(weights.model), weights.params, pad_multiple=0, tiling=tiling)
 
     def __call__(
         self,
@@ -104,6 +105,9 @@ class Fuser:
         *,
         resize_infrared: bool = False,
         infrared_percentiles: Percentiles | None = None,
+        dehaze_strength: float = 1.0,
+        infrared_strength: float = 1.0,
+        t0: float | None = None,
     ) -> Result | list[Result]:
         """Dehazes and fuses one pair, a list of pairs, or a batch.
 
@@ -115,6 +119,8 @@ class Fuser:
                 they get smaller), which aligns them only if both show the same view.
             infrared_percentiles: (low, high), e.g. (1, 99): stretches each infrared image between these percentiles to
                 0..1, for raw thermal data of 14 or 16 bits. Then any numbers pass, of whatever type and range.
+            dehaze_strength, infrared_strength, t0: how much haze is taken off, and how much infrared is added; see
+                `Strengths`.
 
         Returns:
             A `Result`; for a list a list of them; for a batch one `Result` of arrays that begin with B.
@@ -122,21 +128,26 @@ class Fuser:
         Raises:
             UserError: says which image is wrong in which way.
         """
+        strengths = Strengths(dehaze_strength, infrared_strength, t0)
         options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
         if isinstance(visible, list | tuple):
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
+            options |= {"dehaze_strength": dehaze_strength, "infrared_strength": infrared_strength, "t0": t0}
             return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
             raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
         visible, infrared = np.asarray(visible), np.asarray(infrared)
         if visible.ndim != 4:
-            pair = prepare_pair(visible, infrared, **options)
-            return _result({name: x[0] for name, x in self.predictor(*(x[None] for x in pair)).items()})
+            return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths)
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
             raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give equal batches")
         pairs = [prepare_pair(*pair, **options) for pair in zip(visible, infrared, strict=True)]
-        return _result(self.predictor(*(np.stack(side) for side in zip(*pairs, strict=True))))
+        return _result(self.predictor(*(np.stack(side) for side in zip(*pairs, strict=True)), strengths))
+
+    def fuse_prepared(self, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths = FULL) -> Result:
+        """A call on one pair as `prepare_pair` gives it, which is not looked at again."""
+        return _result({name: x[0] for name, x in self.predictor(visible[None], infrared[None], strengths).items()})
 
 
 def prepare_pair(

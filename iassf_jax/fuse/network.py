@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from iassf_jax.data import images
+from iassf_jax.errors import UserError
+from iassf_jax.fuse.maps import MapPredictor
+from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import GRID, TiledPair, Tiling, run_network
 from iassf_jax.models.whole_image import Region
 
@@ -33,8 +36,17 @@ def next_bucket(size: int) -> int:
     return next_multiple(size, step)
 
 
+def make_predictor(
+    model: nn.Module, variables: Any, pad_multiple: int = GRID, tiling: Tiling | None = None
+) -> "Predictor | MapPredictor":
+    """What runs a network on images of any size; see `Predictor` for the arguments."""
+    if getattr(model, "reconstruction", "") == "physical":
+        return MapPredictor(model, variables)
+    return Predictor(model, variables, pad_multiple, tiling)
+
+
 class Predictor:
-    """A network and its weights, jitted, for images of any size.
+    """A network that sees images at their full size, and its weights, jitted.
 
     Images are mirror-padded at the right and the bottom to multiples of `pad_multiple` (0: to a bucket), so that images
     of many sizes share few compiled programs; the results are cropped. The learned prompts lie as they would without
@@ -61,18 +73,33 @@ class Predictor:
         self.padded = functools.partial(next_multiple, multiple=pad_multiple) if pad_multiple else next_bucket
         self.tiling = tiling
 
-    def __call__(self, visible: np.ndarray, infrared: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths = FULL) -> dict[str, np.ndarray]:
         """Dehazes and fuses a batch of pairs of one size.
 
         Args:
             visible: uint8|uint16|float[B, H, W, 3], hazy; floats are 0..1.
             infrared: the same types, [B, H, W].
+            strengths: how much of what the network changes is kept.
 
         Returns:
             `dehazed`, `fused`: uint8[B, H, W, 3]; `haze_density`: float32[B, H, W] in [0, 1], and `prompt_weights_ir`,
             `prompt_weights_vi`: float32[B, N], where the network has them.
         """
-        return self.with_statistics(visible, infrared)[0]
+        return _weakened(self.with_statistics(visible, infrared)[0], visible, strengths)
+
+    def steady(
+        self,
+        visible: np.ndarray,
+        infrared: np.ndarray,
+        before: Any,
+        smoothing: float,
+        strengths: Strengths = FULL,
+    ) -> tuple[dict[str, np.ndarray], Any]:
+        """A video's next frame (a batch of one), by the running mean of the statistics of the frames before it."""
+        known = before if smoothing else None
+        out, own = self.with_statistics(visible, infrared, known, record=True)
+        mean = own if known is None else _mixed(known, own, np.float32(smoothing))
+        return _weakened(out, visible, strengths), mean
 
     def with_statistics(
         self, visible: np.ndarray, infrared: np.ndarray, known: Any = None, record: bool = False
@@ -108,3 +135,24 @@ class Predictor:
             statistics.append(own)
         batch = {name: np.stack([result[name] for result in results]) for name in results[0]}
         return batch, statistics[0] if len(statistics) == 1 else None
+
+
+@jax.jit
+def _mixed(known: Any, own: Any, share: jax.Array) -> Any:
+    return jax.tree.map(lambda a, b: share * a + (1 - share) * b, known, own)
+
+
+def _weakened(out: dict[str, np.ndarray], visible: np.ndarray, strengths: Strengths) -> dict[str, np.ndarray]:
+    """Between the hazy and the dehazed image, and between that and the fused one."""
+    if strengths.t0 is not None:
+        raise UserError("t0 is of networks with reconstruction 'physical': leave it out, or use other weights")
+    if (strengths.dehaze, strengths.infrared) == (1, 1):
+        return out
+    hazy, dehazed, fused = (255 * images.to_float(x) for x in (visible, out["dehazed"], out["fused"]))
+    added = np.float32(strengths.infrared) * (fused - dehazed)
+    dehazed = hazy + np.float32(strengths.dehaze) * (dehazed - hazy)
+    levels = {
+        name: np.rint(np.clip(x, 0, 255)).astype(np.uint8)
+        for name, x in (("dehazed", dehazed), ("fused", dehazed + added))
+    }
+    return {**out, **levels}

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jax
 import numpy as np
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, prepare_pair
+from iassf_jax.fuse.strengths import FULL, Strengths
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
@@ -37,13 +37,15 @@ class SteadyFuser:
         fuser: the network.
         smoothing: share of the frames before in the running mean, 0 to below 1; 0: each frame for itself. 0.9 follows a
             change within about ten frames.
+        strengths: how much haze is taken off, and how much infrared is added.
     """
 
-    def __init__(self, fuser: Fuser, smoothing: float = 0.9) -> None:
+    def __init__(self, fuser: Fuser, smoothing: float = 0.9, strengths: Strengths = FULL) -> None:
         if not 0 <= smoothing < 1:
             raise UserError(f"smoothing is {smoothing:g}: use 0 (none) to below 1, e.g. 0.9")
         self.fuser = fuser
         self.smoothing = smoothing
+        self.strengths = strengths
         self._known: Any = None
         self._small: np.ndarray | None = None
 
@@ -55,21 +57,16 @@ class SteadyFuser:
             infrared: the same types, [H, W].
 
         Returns:
-            As `inference.Predictor`, without the batch axis.
+            As the predictor gives, without the batch axis.
         """
         small = cv2.resize(images.to_float(visible) * 255, (32, 32), interpolation=cv2.INTER_AREA)
         if self._small is not None and np.abs(small - self._small).mean() > _CUT:
             self._known = None
         self._small = small
-        known = self._known if self.smoothing else None
-        out, own = self.fuser.predictor.with_statistics(visible[None], infrared[None], known, record=True)
-        self._known = own if known is None else _mixed(known, own, np.float32(self.smoothing))
+        out, self._known = self.fuser.predictor.steady(
+            visible[None], infrared[None], self._known, self.smoothing, self.strengths
+        )
         return {name: x[0] for name, x in out.items()}
-
-
-@jax.jit
-def _mixed(known: Any, own: Any, share: jax.Array) -> Any:
-    return jax.tree.map(lambda a, b: share * a + (1 - share) * b, known, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +117,7 @@ def fuse_videos(
     *,
     resize_infrared: bool = False,
     infrared_percentiles: Percentiles | None = None,
+    strengths: Strengths = FULL,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
@@ -133,6 +131,7 @@ def fuse_videos(
             last row or column comes twice.
         smoothing: see `SteadyFuser`.
         resize_infrared, infrared_percentiles: as `Fuser` takes them, for every frame.
+        strengths: how much haze is taken off, and how much infrared is added.
         overwrite: replaces a file that is there.
         progress: called with the number of finished frames and of all (0 if the files do not say).
 
@@ -148,7 +147,7 @@ def fuse_videos(
     if abs(pair[0].rate - pair[1].rate) > 0.01 * pair[0].rate:
         rates = f"{pair[0].rate:g} and {pair[1].rate:g} frames a second"
         raise UserError(f"{visible} and {infrared}: have {rates}: convert one of them, frames are paired by number")
-    steady = SteadyFuser(fuser, smoothing)
+    steady = SteadyFuser(fuser, smoothing, strengths)
     total = min(video.frames for video in pair)
     scratch = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
     count = 0

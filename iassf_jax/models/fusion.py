@@ -62,7 +62,8 @@ class MsPEFM(nn.Module):
             prompt: float[B, H, W, channels], P^1; None (ablation) for blocks without prompts.
 
         Returns:
-            The fused image, float[B, H, W, 3] in about [-1, 1]; "physical": the gains of `physical.fuse`, [B, H, W, 2].
+            The fused image, float[B, H, W, 3] in about [-1, 1]; "physical": gains, see
+            `full_size.added_by_infrared`, [B, H, W, 2].
         """
         x = jnp.concatenate([visible, infrared], axis=-1)
         x = Conv1x1(self.channels, dtype=self.dtype, name="join")(x)

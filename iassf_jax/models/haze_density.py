@@ -5,37 +5,13 @@ light, transmission); He et al., "Guided Image Filtering", ECCV 2010. Everything
 """
 
 import fractions
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import mirror_pad
-
-
-def _sliding(x: jax.Array, window: int, axis: int, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-    """Combines each `window` neighbours along `axis`; the result is window - 1 shorter.
-
-    Doubles the window log2 times: no running sum whose rounding grows with the image, and only element-wise
-    operations, so that minimum and sum are differentiable on every device.
-    """
-    size = x.shape[axis] - window + 1
-
-    def piece(y: jax.Array, start: int, length: int) -> jax.Array:
-        return jax.lax.slice_in_dim(y, start, start + length, axis=axis)
-
-    result, covered, power, width = None, 0, x, 1
-    while True:
-        if window & width:
-            part = piece(power, covered, size)
-            result = part if result is None else combine(result, part)
-            covered += width
-        if 2 * width > window:
-            return result
-        length = power.shape[axis] - width
-        power, width = combine(piece(power, 0, length), piece(power, width, length)), 2 * width
+from iassf_jax.models.guided_filter import guided_filter
+from iassf_jax.models.windows import sliding
 
 
 def local_minimum(x: jax.Array, window: int) -> jax.Array:
@@ -49,26 +25,8 @@ def local_minimum(x: jax.Array, window: int) -> jax.Array:
     pads = ((0, 0), (before, window - 1 - before), (before, window - 1 - before))
     x = jnp.pad(x, pads, constant_values=jnp.inf)
     for axis in (1, 2):
-        x = _sliding(x, window, axis, jnp.minimum)
+        x = sliding(x, window, axis, jnp.minimum)
     return x
-
-
-def box_sum(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
-    """Sum over the window of offsets -before ... +after in both directions; exact for integers.
-
-    Args:
-        x: float|int32[B, H, W].
-        before, after: window in pixels; may exceed the image, which is then mirrored repeatedly.
-        border: "symmetric" repeats the edge pixel (OpenCV's BORDER_REFLECT), "reflect" does not (BORDER_REFLECT_101).
-    """
-    for axis in (1, 2):
-        x = _sliding(mirror_pad(x, before, after, axis, border), before + after + 1, axis, jnp.add)
-    return x
-
-
-def box_mean(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
-    """Mean over the window of `box_sum`."""
-    return box_sum(x, before, after, border) / (before + after + 1) ** 2
 
 
 def dark_channel(images: jax.Array, window: int = 15) -> jax.Array:
@@ -90,34 +48,6 @@ def atmospheric_light(image: jax.Array, dark: jax.Array, fraction: float = 0.001
     count = max(1, height * width * share.numerator // share.denominator)
     _, index = jax.lax.top_k(jax.lax.stop_gradient(dark).reshape(batch, -1), count)
     return jnp.take_along_axis(image.reshape(batch, -1), index, axis=1).mean(axis=1)
-
-
-def guided_filter(
-    guide: jax.Array,
-    image: jax.Array,
-    radius: int | tuple[int, int] = 60,
-    epsilon: float = 1e-4,
-    border: str = "symmetric",
-) -> jax.Array:
-    """Edge-preserving filter: locally, the output is linear in the guide (He et al. 2010, Eq. 5-8).
-
-    Args:
-        guide, image: float[B, H, W].
-        radius: pixels on each side of the window's centre, or (before, after).
-        epsilon: regularisation, in squared units of the guide.
-        border: as in `box_mean`.
-    """
-    before, after = (radius, radius) if isinstance(radius, int) else radius
-    mean = functools.partial(box_mean, before=before, after=after, border=border)
-    # Centred values: the variance is a difference of squares, and loses no digits to a common offset.
-    offset = guide.mean(axis=(1, 2), keepdims=True)
-    centred = guide - offset
-    stacked = jnp.concatenate([centred, image, centred * image, centred * centred])
-    mean_g, mean_i, mean_gi, mean_gg = jnp.split(mean(stacked), 4)
-    slope = (mean_gi - mean_g * mean_i) / (jnp.maximum(mean_gg - mean_g * mean_g, 0.0) + epsilon)
-    intercept = mean_i - slope * mean_g
-    slope, intercept = jnp.split(mean(jnp.concatenate([slope, intercept])), 2)
-    return slope * centred + intercept
 
 
 def normalise_image(x: jax.Array, extremes: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:

@@ -7,15 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
-from iassf_jax.models import physical, refinement
+from iassf_jax.models import refinement
+from iassf_jax.models.brightening import luma as rgb_luma
+from iassf_jax.models.brightening import without_details
+from iassf_jax.models.full_size import Maps, full_size
 from iassf_jax.models.fusion import MsPEFM
+from iassf_jax.models.guided_filter import local_linear, without_noise
 from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
 from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, luma, pad_to_multiple
-from iassf_jax.models.physical import pixel_unshuffle
 from iassf_jax.models.prompts import PEB, PGM, num_heads
-from iassf_jax.models.resampling import resample, working_shape
+from iassf_jax.models.resampling import pixel_unshuffle, resample, working_shape
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
+from iassf_jax.models.scattering import BOUND, first_haze
 from iassf_jax.models.whole_image import Region, estimate_haze
 
 RECONSTRUCTIONS = ("direct", "soft", "physical")
@@ -58,7 +62,7 @@ class IASSF(nn.Module):
     of `modulation_passes` each sees what the one before gave.
 
     With "physical" (ours) the network sees whole images whose longest side is `working_size` pixels, in groups of
-    `patch` x `patch`, and draws the haze's transmission and air light; see `physical`. The haze density is then that of
+    `patch` x `patch`, and draws the haze's transmission and air light; see `full_size`. The haze density is then that of
     the image by Eq. 3-4 before Eq. 5, and 1 - t after the correction in what is given back. No more haze is taken off
     than a transmission of `bound` has.
     """
@@ -78,7 +82,7 @@ class IASSF(nn.Module):
     modulation_passes: int = 1
     working_size: int = 0
     patch: int = 1
-    bound: float = physical.BOUND
+    bound: float = BOUND
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -165,7 +169,7 @@ class IASSF(nn.Module):
             infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
             out = self.at_working_size(visible, infrared)
             images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared[..., 0])]
-            out |= physical.full_size(out.pop("maps"), *images, self.bound)
+            out |= full_size(out.pop("maps"), *images, self.bound)
             out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
             return out | {"haze_density": 1 - out["transmission"]}
         infrared = jnp.broadcast_to(infrared, visible.shape)
@@ -177,7 +181,7 @@ class IASSF(nn.Module):
         """All that is done at working size, of images float[B, H, W, 3] and [B, H, W, 1] of any size.
 
         Returns:
-            The features by name, and `maps`, `physical.Maps` for `physical.full_size`.
+            The features by name, and `maps`, `full_size.Maps`.
         """
         size = working_shape(*visible.shape[1:3], self.working_size, self.size_multiple)
         small, heat = (resample(x.astype(jnp.float32), size) for x in (visible, infrared))
@@ -196,7 +200,7 @@ class IASSF(nn.Module):
 
         density, first = None, None
         if self.reconstruction == "physical":
-            first = physical.first_haze(visible * 0.5 + 0.5)
+            first = first_haze(visible * 0.5 + 0.5)
             density = resample(1 - first[0][..., None], f_vi.shape[1:3])[..., 0]
         elif not (self.without_hde or self.without_ir):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
@@ -230,10 +234,11 @@ class IASSF(nn.Module):
         if self.reconstruction == "physical":
             out = {name: x.astype(jnp.float32) for name, x in out.items()}
             t, airlight = dehazed
-            guides = physical.luma(visible * 0.5 + 0.5), infrared[..., 0] * 0.5 + 0.5
-            linear = physical.local_linear(guides, t)
-            smooth, mean = physical.without_details(guides[1]), guides[1].mean(axis=(1, 2), keepdims=True)
-            out["maps"] = physical.Maps(linear, airlight, fused.astype(jnp.float32), smooth, mean)
+            guides = rgb_luma(visible * 0.5 + 0.5), infrared[..., 0] * 0.5 + 0.5
+            linear = local_linear(guides, t)
+            smooth, mean = without_details(guides[1]), guides[1].mean(axis=(1, 2), keepdims=True)
+            base = without_noise(guides[0], visible * 0.5 + 0.5)
+            out["maps"] = Maps(linear, airlight, fused.astype(jnp.float32), base, smooth, mean)
             return out
         out |= {"dehazed": dehazed, "fused": fused}
         return {name: x.astype(jnp.float32) for name, x in out.items()}

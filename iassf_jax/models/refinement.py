@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.haze_density import box_mean
 from iassf_jax.models.layers import halve, resize_bilinear
+from iassf_jax.models.windows import box_mean
 
 STRIDE = 4  # two halvings
 EPSILON = 1e-4
@@ -16,7 +16,7 @@ def follow_edges(changes: jax.Array, guides: jax.Array, radius: int) -> jax.Arra
     Upsampling leaves a lattice of `STRIDE` pixels in what a network draws, and what it draws spills over edges. Haze
     does neither: within a few pixels it follows what the image shows. The filter finds by least squares, in each
     window of an image that is smaller by `STRIDE`, what of the changes the guides explain, and puts the guides at full
-    size in. `haze_density.guided_filter`, the exact one with one guide, is the haze estimator's.
+    size in. `guided_filter.guided_filter`, the exact one with one guide, is the haze estimator's.
 
     Args:
         changes: float32[B, H, W, C]; H and W are multiples of `STRIDE`.

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, luma, steady_border
 from iassf_jax.models.modulation import GlobalModulation
-from iassf_jax.models.physical import corrected_transmission, pixel_shuffle, pixel_unshuffle
 from iassf_jax.models.prompts import num_heads
 from iassf_jax.models.refinement import follow_edges
-from iassf_jax.models.resampling import resample
+from iassf_jax.models.resampling import pixel_shuffle, pixel_unshuffle, resample
 from iassf_jax.models.restormer import RestormerBlock
+from iassf_jax.models.scattering import corrected_transmission
 from iassf_jax.models.whole_image import Region
 
 
@@ -146,7 +146,7 @@ class HazeHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, t: jax.Array, airlight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of features float[B, h, w, C], t float32[B, p h, p w] and A float32[B, 3]: t [B, p h, p w] and A, a small map."""
+        """Of features float[B, h, w, C], t float32[B, p h, p w] and A float32[B, 3]: t of its shape, A as a small map."""
         zeros = nn.initializers.zeros
         draw = nn.Conv(self.patch**2, (3, 3), dtype=self.dtype, kernel_init=zeros, name="transmission")
         correction = pixel_shuffle(draw(features).astype(jnp.float32), self.patch)

@@ -19,7 +19,7 @@ from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
-from iassf_jax.fuse.network import Predictor
+from iassf_jax.fuse.network import make_predictor
 from iassf_jax.models import build_model
 from iassf_jax.models.iassf import IASSF
 from iassf_jax.models.parameters import abstract_parameters
@@ -137,7 +137,7 @@ class Run:
         settings = self.config.eval
         if not settings.num_images:
             return
-        predictor = Predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
+        predictor = make_predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
         indices = evaluation.spread(len(self.val_source), settings.num_images)
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
         scores, shown = collections.defaultdict(list), []

@@ -2,11 +2,11 @@
 
 u = J t + A (1 - t), with the clear image J and the air light A in 0..1 and the transmission t by kind:
 
-- `outdoor`: haze as photographs show it (`outdoor.py`): air light of the scene's own sky, skies farther than everything,
-  steps of depth, banks of fog, noise of the camera. Depth is the scene's where there is a map, else made up.
+- `outdoor`: haze as photographs show it (`outdoor.py`): air light of the scene's own sky, skies farther than
+  everything, steps of depth, banks of fog, noise of the camera. Depth is the scene's where there is a map, else made up.
 - `dense`: the same, where fog levels off at some transmission, in bright air.
-- `depth_like`, `depth_like_night`: t = exp(-beta depth) with a made-up depth of 0..1 that follows the image's edges, and
-  a coloured air light that varies slowly; at night it is dark, and glows around lamps (`depth_like.py`).
+- `depth_like`, `depth_like_night`: t = exp(-beta depth) with a made-up depth of 0..1 that follows the image's edges,
+  and a coloured air light that varies slowly; at night it is dark, and glows around lamps (`depth_like.py`).
 - `homogeneous`: t is the same everywhere.
 - `depth`: t = exp(-beta depth), from a depth map in metres.
 - `none`: t = 1.
@@ -101,7 +101,7 @@ class HazeKind:
     Attributes:
         ranges: what is drawn uniformly for each image, in this order: name -> (low, high).
         make: drawn values by name -> parameters.
-        transmission: parameters, view -> t, float64 `[height, width]` or broadcastable to it; None where there is `air`.
+        transmission: parameters, view -> t, float64 `[height, width]` or broadcastable to it; None with `air`.
         needs_depth: whether it needs a depth map.
         layers: parameters, full clear image -> its made-up depth `[H, W]` and air light `[H, W, 3]`.
         air: parameters, full clear image, its depth map or None -> all that stands before the scene.
@@ -210,6 +210,7 @@ HAZE_KINDS: Mapping[str, HazeKind] = {
 
 
 def named(name: str) -> HazeKind:
+    """The kind of a name; UserError if there is none."""
     if name not in HAZE_KINDS:
         raise UserError(f"unknown haze kind '{name}': use one of {', '.join(HAZE_KINDS)}")
     return HAZE_KINDS[name]

@@ -7,7 +7,7 @@ photographs of real fog:
   bright as they are;
 - air light is a map: it changes by a tenth or a fifth over the image, most towards the horizon and the sun;
 - depth has steps, at skylines and between things, where the clear image has edges;
-- fog comes in banks, along a direction or above the ground, and may level off at some transmission that nothing gets below;
+- fog comes in banks, along a direction or above the ground, and may level off at some transmission;
 - light that was scattered more than once blurs what is far.
 
 A scene's depth map is used where there is one; else depth is made up as in `depth_like.py`, with steps.

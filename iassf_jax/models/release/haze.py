@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.models.fast.plain import is_plain
-from iassf_jax.models.haze_density import box_mean, box_sum, local_minimum
+from iassf_jax.models.haze_density import local_minimum
+from iassf_jax.models.windows import box_mean, box_sum
 
 _BEFORE, _AFTER = 30, 29  # pixels of the window on each side of its centre: 60x60
 _LEVELS = 255

@@ -1,0 +1,80 @@
+"""What several commands share: types of arguments, progress, and lists of what was left out."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+Commands = Any
+"""What `ArgumentParser.add_subparsers` gives."""
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """A whole number of `low` or more."""
+
+    def number(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= low):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {low} or more")
+        return int(text)
+
+    return number
+
+
+def names(text: str) -> tuple[str, ...]:
+    """NAME[,NAME]."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def value_range(text: str) -> tuple[str, tuple[float, float]]:
+    """NAME=LOW,HIGH."""
+    name, _, values = text.partition("=")
+    try:
+        low, high = map(float, values.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=LOW,HIGH") from None
+    return name, (low, high)
+
+
+def role_path(text: str) -> tuple[str, str]:
+    """ROLE=PATH."""
+    role, _, path = text.partition("=")
+    if not (role and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ROLE=PATH")
+    return role, path
+
+
+def command(commands: Commands, name: str, about: str, run: Callable[[argparse.Namespace], Any]) -> Any:
+    """Adds a command; its help begins with `about` and shows defaults."""
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", formatter_class=_Help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, "", (), [], False) or action.required:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def shown(bar: tqdm) -> Callable[[int, int], None]:
+    """A progress function for a bar."""
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return show
+
+
+def left_out(problems: Sequence[Any], what: str = "left out") -> int:
+    """Tells of files that could not be used; the exit code: 1 if there are any."""
+    from iassf_jax.data.layouts import format_problems
+
+    if problems:
+        print(f"{len(problems)} {what}:\n{format_problems(problems)}", file=sys.stderr)
+    return 1 if problems else 0

@@ -1,0 +1,34 @@
+"""iassf-jax convert."""
+
+import argparse
+import dataclasses
+
+from iassf_jax.cli.arguments import Commands, at_least, command
+
+
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    convert = command(commands, "convert", "weights from and to PyTorch (.pth), safetensors and Orbax", run)
+    convert.add_argument("source", nargs="+", help="IASSF.pth or its parts, a .safetensors file, or a run's folder")
+    convert.add_argument("target", help="ends in .pth or .safetensors, or is a new folder")
+    convert.add_argument("--half", action="store_true", help="store float16, in a .safetensors file")
+    convert.add_argument("--prompt-size", type=at_least(1), help="resize the learned prompt pools to this side")
+    convert.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what the network shall compute in (a GPU trains in bfloat16, which is slow on a CPU)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Converts."""
+    from iassf_jax.weights.formats import read_weights, write_weights
+    from iassf_jax.weights.pools import with_prompt_size
+
+    weights = read_weights(args.source)
+    if args.prompt_size:
+        weights = with_prompt_size(weights, args.prompt_size)
+    if args.dtype:
+        weights = dataclasses.replace(weights, model={**weights.model, "dtype": args.dtype})
+    write_weights(weights, args.target, args.half)
+    print(f"{weights.summary()} -> {args.target}")

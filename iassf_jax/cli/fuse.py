@@ -1,0 +1,116 @@
+"""iassf-jax fuse."""
+
+import argparse
+import sys
+import warnings
+from typing import Any
+
+from tqdm import tqdm
+
+from iassf_jax.cli.arguments import Commands, command, left_out, names, shown
+from iassf_jax.errors import UserError
+from iassf_jax.weights import shipped
+
+EXTRAS = ("dehazed", "haze", "panel")
+
+
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    fuse = command(commands, "fuse", "dehaze and fuse pairs of images, or videos", run)
+    fuse.add_argument("--visible", required=True, metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
+    fuse.add_argument("--infrared", required=True, metavar="PATH", help="its partner, partners by name, or a video")
+    fuse.add_argument(
+        "--output", required=True, metavar="PATH", help="a folder, or a file for a single pair or a video"
+    )
+    fuse.add_argument(
+        "--checkpoint",
+        default=shipped.DEFAULT,
+        metavar="WEIGHTS",
+        help=f"{', '.join(shipped.names())}, a run or a file",
+    )
+    fuse.add_argument("--save", default=(), type=_extras, metavar="KINDS", help=f"also {','.join(EXTRAS)} (images)")
+    fuse.add_argument("--dehaze-strength", type=float, default=1.0, metavar="S", help="how much haze goes, 0 to 1")
+    fuse.add_argument("--infrared-strength", type=float, default=1.0, metavar="S", help="how much infrared, 0 to 1")
+    fuse.add_argument(
+        "--t0", type=float, metavar="T", help="least transmission, e.g. 0.1: lower takes off more haze, with more noise"
+    )
+    fuse.add_argument("--resize-infrared", action="store_true", help="bring infrared to the visible image's size")
+    fuse.add_argument(
+        "--infrared-percentiles",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="stretch raw thermal data between these, e.g. 1 99",
+    )
+    fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
+    fuse.add_argument(
+        "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
+    )
+    fuse.add_argument(
+        "--smoothing", type=float, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
+    )
+    tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
+    tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
+    tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
+    tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
+
+
+def _extras(text: str) -> tuple[str, ...]:
+    given = names(text)
+    if unknown := [name for name in given if name not in EXTRAS]:
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}: use {','.join(EXTRAS)}")
+    return given
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N with I from 1 to N")
+    return int(index), int(count)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fuses what the arguments name; the exit code."""
+    from iassf_jax.fuse.files import Options, fuse_files
+    from iassf_jax.fuse.fuser import load
+    from iassf_jax.fuse.strengths import Strengths
+    from iassf_jax.fuse.video import is_video
+    from iassf_jax.runtime import set_up
+
+    strengths = Strengths(args.dehaze_strength, args.infrared_strength, args.t0)
+    set_up()
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
+    if is_video(args.visible) or is_video(args.infrared):
+        return _run_videos(fuser, args, strengths)
+    percentiles = args.infrared_percentiles and tuple(args.infrared_percentiles)
+    options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite)
+    with tqdm(unit="pair", disable=None) as bar:
+        made, there, problems = fuse_files(
+            fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
+        )
+    known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
+    print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
+    return left_out(problems)
+
+
+def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any) -> int:
+    from iassf_jax.fuse.video import fuse_videos
+
+    if args.save or args.shard != (1, 1):
+        raise UserError("--save and --shard are for images: leave them out for videos")
+    with tqdm(unit="frame", disable=None) as bar:
+        count = fuse_videos(
+            fuser,
+            args.visible,
+            args.infrared,
+            args.output,
+            args.smoothing,
+            resize_infrared=args.resize_infrared,
+            infrared_percentiles=args.infrared_percentiles,
+            strengths=strengths,
+            overwrite=args.overwrite,
+            progress=shown(bar),
+        )
+    print(f"{count} frames in {args.output}")
+    return 0

@@ -1,0 +1,30 @@
+"""iassf-jax train, and train.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from iassf_jax.cli.flags import Flags
+
+_FLAGS = Flags("Trains a network as a config says, or goes on where the run was stopped.", needs_config=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run. Default: runs/NAME_OF_THE_CONFIG.", flag_values=_FLAGS.values
+)
+_PROFILE = flags.DEFINE_integer(
+    "profile", 0, "Write a profiler trace of so many steps to WORKDIR/profile.", 0, flag_values=_FLAGS.values
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses the command line and trains."""
+    _FLAGS.run(argv, _main)
+
+
+def _main() -> None:
+    from iassf_jax.runtime import set_up
+
+    set_up(_FLAGS.values.compilation_cache)
+    from iassf_jax.train.loop import train_and_evaluate
+
+    train_and_evaluate(_FLAGS.config.value, _WORKDIR.value or Path("runs") / _FLAGS.config_name(), _PROFILE.value)
