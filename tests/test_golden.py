@@ -16,6 +16,7 @@ from iassf_jax.data.images import to_signed
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.scenes import generate_scene
+from iassf_jax.weights.renamed import former_path
 
 FILE = Path(__file__).parent / "data" / "golden.npz"
 NETWORKS = {
@@ -38,7 +39,7 @@ def seeded(shapes):
     """Weights that no library's random numbers can change: of each parameter's name alone."""
 
     def draw(path, x):
-        name = jax.tree_util.keystr(path)
+        name = "".join(f"['{part}']" for part in former_path(tuple(key.key for key in path)))
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         values = rng.standard_normal(x.shape) * min(0.1, np.prod(x.shape[:-1]) ** -0.5)
         return np.float32(values + ("scale" in name or "temperature" in name))

@@ -22,8 +22,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Converts."""
+    from iassf_jax.weights.fit import with_prompt_size
     from iassf_jax.weights.formats import read_weights, write_weights
-    from iassf_jax.weights.pools import with_prompt_size
 
     weights = read_weights(args.source)
     if args.prompt_size:

@@ -34,9 +34,9 @@ class Strengths:
             raise UserError(f"t0 is {self.t0}: use a transmission above 0 and up to 1, e.g. 0.2")
 
 
-FULL = Strengths()
-"""All that a network makes."""
-
-
 def _is_number(x: object) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+FULL = Strengths()
+"""All that a network makes."""

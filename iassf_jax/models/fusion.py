@@ -4,9 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, luma, resize_bilinear, steady_border
+from iassf_jax.models.layers import Conv1x1, Downsample, Upsample, halve, resize_bilinear
 from iassf_jax.models.prompts import PEB, num_heads
-from iassf_jax.models.refinement import follow_edges
 from iassf_jax.models.restormer import RestormerBlock
 
 
@@ -31,39 +30,25 @@ class MsPEFM(nn.Module):
     """M fusion blocks in a U: ceil(M/2) of them down, floor(M/2) up, with residual connections between equal levels.
 
     The width is `channels` at full size and doubles a level; P^{k+1} = Conv1x1(P^k), brought to the block's size.
-    "soft" (ours): the last convolution gives gains g and h and a change, with a `steady_border`. With lumas V of the
-    dehazed and R of the infrared image, the fused image is the dehazed one + (1 + g) max(R - V, 0) + h min(R, V) +
-    change: textures come from the images. It starts as their luma maximum. `refine_radius`: pixels; gains and change
-    `follow_edges` of R and of max(R - V, 0) (0: as they are).
     """
 
     channels: int = 12
     num_blocks: int = 5
     embed: bool = True
-    reconstruction: str = "direct"
-    refine_radius: int = 0
     heads_per_channels: int = 24
     norm: str = "with_bias"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self,
-        images: tuple[jax.Array, jax.Array],
-        visible: jax.Array,
-        infrared: jax.Array,
-        prompt: jax.Array | None,
-    ) -> jax.Array:
+    def __call__(self, visible: jax.Array, infrared: jax.Array, prompt: jax.Array | None) -> jax.Array:
         """Fuses the restored visible and the infrared features.
 
         Args:
-            images: float32[B, H, W, 3] each, the dehazed and the infrared image; read by "soft" alone.
             visible, infrared: float[B, H, W, C]; H and W are multiples of 2 ** (num_blocks // 2).
             prompt: float[B, H, W, channels], P^1; None (ablation) for blocks without prompts.
 
         Returns:
-            The fused image, float[B, H, W, 3] in about [-1, 1]; "physical": gains, see
-            `full_size.added_by_infrared`, [B, H, W, 2].
+            The fused features, float[B, H, W, channels].
         """
         x = jnp.concatenate([visible, infrared], axis=-1)
         x = Conv1x1(self.channels, dtype=self.dtype, name="join")(x)
@@ -81,18 +66,7 @@ class MsPEFM(nn.Module):
                 prompt = self._next_prompt(prompt, x.shape[1:], k)
             block = FusionBlock(self.embed, self.heads_per_channels, self.norm, self.dtype, name=f"block{k + 1}")
             x = block(x, prompt)
-        if self.reconstruction == "physical":
-            return Conv1x1(2, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")(x)
-        if self.reconstruction == "direct":
-            return Conv1x1(3, dtype=self.dtype, name="to_image")(x)
-        to_image = Conv1x1(5, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_image")
-        lumas = [luma(image) for image in images]
-        excess = nn.relu(lumas[1] - lumas[0])
-        outputs = steady_border(to_image(x).astype(jnp.float32))
-        if self.refine_radius:
-            outputs = follow_edges(outputs, jnp.concatenate([lumas[1], excess], axis=-1), self.refine_radius)
-        change, brighter, weaker = jnp.split(outputs, (3, 4), axis=-1)
-        return images[0] + (1 + brighter) * excess + weaker * jnp.minimum(*lumas) + change
+        return x
 
     def _next_prompt(self, prompt: jax.Array, shape: tuple[int, int, int], k: int) -> jax.Array:
         height, width, channels = shape

@@ -85,14 +85,6 @@ def pixel_mean(x: jax.Array) -> jax.Array:
     return (x * shares[None, :, :, None]).sum(axis=(1, 2), keepdims=True)
 
 
-def weighted_means(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Means over the counted pixels, in float32, of maps times each weight: [B, H, W, C], [H, W, K] -> [B, K, C]."""
-    height, width = x.shape[1:3]
-    shares = pixel_shares(height, width)
-    weights = weights / (height * width) if shares is None else weights * shares[..., None]
-    return jnp.einsum("bhwc,hwk->bkc", x, weights, precision="highest")
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Region:
@@ -106,10 +98,6 @@ class Region:
     def at(self, level: int) -> "Region":
         """The same region of maps that were halved `level` times; every number is a multiple of 2 ** level."""
         return jax.tree.map(lambda n: n // 2**level, self)
-
-    def every(self, stride: int) -> "Region":
-        """The same region of every stride-th pixel of every stride-th row; the whole may end between two."""
-        return jax.tree.map(lambda n: n / stride, self)
 
     @classmethod
     def whole(cls, x: jax.Array) -> "Region":

@@ -12,6 +12,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.parameters import check_tree
+from iassf_jax.weights.renamed import current_tree, former_tree
 
 _FOLDER = "checkpoints"
 
@@ -144,6 +145,20 @@ def load_weights(workdir: str | Path, expected: Any) -> tuple[Any, int]:
     if step is None:
         raise UserError(f"{workdir}: no checkpoint is complete yet: train longer")
     name = "ema" if (checkpoints.directory / str(step) / "ema").is_dir() else "params"
-    weights = checkpoints.restore_tree(step, name, expected)
+    try:
+        weights = checkpoints.restore_tree(step, name, expected)
+    except UserError:
+        weights = _restored_by_former_names(checkpoints, step, name, expected)
     checkpoints.close()
     return weights, step
+
+
+def _restored_by_former_names(checkpoints: Checkpoints, step: int, name: str, expected: Any) -> Any:
+    former = former_tree(expected)
+    if former == expected:
+        return checkpoints.restore_tree(step, name, expected)
+    try:
+        found = checkpoints.restore_tree(step, name, former)
+    except UserError:
+        return checkpoints.restore_tree(step, name, expected)  # raises, with today's names
+    return current_tree(found, expected)

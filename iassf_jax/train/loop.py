@@ -21,20 +21,15 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.models import build_model
-from iassf_jax.models.iassf import IASSF
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
 from iassf_jax.train.config_checks import check_config
 from iassf_jax.train.log import RunLog
-from iassf_jax.train.run_config import changed_settings, check_same_network, save_config
+from iassf_jax.train.run_config import check_same_network, save_config
+from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
-from iassf_jax.weights.fresh_parts import with_global_modulation, with_soft_reconstruction
-from iassf_jax.weights.pools import with_prompt_size
-
-# Settings of a network that its parameters don't follow from: the config's count.
-_WITHOUT_PARAMETERS = ("dtype", "refine_radius", "working_size", "bound")
 
 
 class StopRequest:
@@ -226,26 +221,13 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
 def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
     """The weights that `init_from` names, where there is no checkpoint yet; None for fresh ones.
 
-    Another number format or refinement is no other network. Where there is a checkpoint, zeros do until it is read.
+    Where there is a checkpoint, zeros do until it is read.
     """
     if has_checkpoint(workdir):
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract_parameters(build_model(config.model)))
     if not config.init_from:
         return None
-    weights = read_weights([config.init_from])
-    kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
-    settings = {**config.model.to_dict(), **kept}
-    side = settings.get("prompt_size")
-    if side and weights.model.get("prompt_size", side) != side:
-        weights = with_prompt_size(weights, side)
-    if settings.get("reconstruction") == "soft" and weights.model.get("reconstruction") == "direct":
-        weights = with_soft_reconstruction(weights)
-    has, wanted = (build_model(model) for model in (weights.model, settings))
-    if isinstance(has, IASSF) and isinstance(wanted, IASSF) and has.modulations < wanted.modulations:
-        weights = with_global_modulation(weights, settings["modulation_passes"], config.seed)
-    if changed := changed_settings(weights.model, settings):
-        raise UserError(f"{config.init_from}: holds another network ({changed}): set the config's model to it")
-    return weights.params
+    return fit_weights(read_weights([config.init_from]), config.model.to_dict(), config.seed)
 
 
 def _announce(run: Run, log: RunLog, start: int) -> None:

@@ -22,6 +22,7 @@ from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.parameters import abstract_parameters, check_tree
 from iassf_jax.train.run_config import load_config, save_config
 from iassf_jax.weights import shipped
+from iassf_jax.weights.renamed import current_settings, current_tree
 from iassf_jax.weights.torch_file import read_torch, write_torch
 from iassf_jax.weights.torch_names import (
     UNUSED_SHAPES,
@@ -227,6 +228,7 @@ def _from_safetensors(path: Path) -> Weights:
     except (ValueError, RecursionError) as error:
         words = " ".join(str(error).split())[:80]
         raise UserError(f"{path}: its description of the network is damaged ({words}): download it again") from None
+    model = current_settings(model)
     try:
         network = build_model(model)
     except UserError as error:
@@ -234,13 +236,20 @@ def _from_safetensors(path: Path) -> Weights:
     if model["name"] == RELEASE["name"]:
         weights = _release_weights(tensors, str(path), source)
         return dataclasses.replace(weights, model=full_settings(model))
-    abstract = {".".join(key): x for key, x in flatten_dict(abstract_parameters(network)).items()}
+    expected = abstract_parameters(network)
+    tree = unflatten_dict({tuple(name.split(".")): x for name, x in tensors.items()})
+    tensors = _by_dots(current_tree(tree, expected))
+    abstract = _by_dots(expected)
     check_tree(abstract, tensors, str(path))
     for name, x in tensors.items():
         if problem := tensor_problem(x, abstract[name].shape):
             raise UserError(f"{path}: {name} {problem}")
     params = unflatten_dict({tuple(name.split(".")): x.astype(np.float32) for name, x in tensors.items()})
     return Weights(full_settings(model), params, source=source)
+
+
+def _by_dots(tree: Any) -> dict[str, Any]:
+    return {".".join(key): x for key, x in flatten_dict(tree).items()}
 
 
 def _load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -269,7 +278,7 @@ def _to_safetensors(weights: Weights, path: Path, half: bool) -> None:
     if weights.model["name"] == RELEASE["name"]:
         tensors = _all_tensors(weights, release_entries(params))
     else:
-        tensors = {".".join(key): np.asarray(x) for key, x in flatten_dict(params).items()}
+        tensors = {name: np.asarray(x) for name, x in _by_dots(params).items()}
     if half:
         tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
     about = {"format": "np", "model": json.dumps(dict(weights.model)), "source": json.dumps(dict(weights.source))}
@@ -285,6 +294,7 @@ def _from_folder(folder: Path) -> Weights:
     from iassf_jax.train.checkpoints import load_weights  # Orbax takes time and memory that a file does not need
 
     config = load_config(folder).to_dict()
+    config["model"] = current_settings(config["model"])
     try:
         network = build_model(config["model"])
     except UserError as error:

@@ -3,7 +3,7 @@
 u = J t + A (1 - t), with the clear image J and the air light A in 0..1 and the transmission t by kind:
 
 - `outdoor`: haze as photographs show it (`outdoor.py`): air light of the scene's own sky, skies farther than
-  everything, steps of depth, banks of fog, noise of the camera. Depth is the scene's where there is a map, else made up.
+  everything, steps of depth, banks of fog, noise of the camera. Depth is the scene's where there is a map.
 - `dense`: the same, where fog levels off at some transmission, in bright air.
 - `depth_like`, `depth_like_night`: t = exp(-beta depth) with a made-up depth of 0..1 that follows the image's edges,
   and a coloured air light that varies slowly; at night it is dark, and glows around lamps (`depth_like.py`).

@@ -1,0 +1,117 @@
+"""Weights made to fit a config: prompt pools of another size, and heads that start anew."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from iassf_jax.errors import UserError
+from iassf_jax.models import build_model, full_settings
+from iassf_jax.models.parameters import smallest_pair
+from iassf_jax.runtime import run_once
+from iassf_jax.train.run_config import changed_settings
+from iassf_jax.weights.formats import Weights
+
+# Settings of a network that its parameters don't follow from: the config's count.
+_WITHOUT_PARAMETERS = ("dtype", "working_size", "bound")
+
+
+def fit_weights(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> Any:
+    """The parameters with which a training of a config starts.
+
+    Another number format, working size or bound is no other network. Prompt pools are resized. Where features shall
+    become images in another way, its convolutions are those of fresh weights.
+
+    Args:
+        weights: to start from.
+        model: the `model` section of the config.
+        seed: of fresh parameters.
+
+    Returns:
+        A parameter tree.
+
+    Raises:
+        UserError: the weights hold another network.
+    """
+    kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+    settings = {**dict(model), **kept}
+    side = settings.get("prompt_size")
+    if side and weights.model.get("prompt_size", side) != side:
+        weights = with_prompt_size(weights, side)
+    if settings.get("reconstruction") != weights.model.get("reconstruction"):
+        weights = with_fresh_heads(weights, {**dict(model)}, seed)
+        settings |= {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+    if changed := changed_settings(weights.model, settings):
+        raise UserError(f"init_from holds another network ({changed}): set the config's model to it")
+    return weights.params
+
+
+def with_fresh_heads(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> Weights:
+    """The weights with the heads of another `reconstruction`, as fresh weights have them.
+
+    Raises:
+        UserError: the networks have no other parts in common.
+    """
+    for settings in (weights.model, model):
+        if "reconstruction" not in full_settings(settings):
+            raise UserError(f"the network {settings['name']} has no reconstruction: leave that setting alone")
+    network = build_model(model)
+    fresh = run_once(network.init, jax.random.key(seed), *smallest_pair(network))["params"]
+    own = ("heads", "embed_haze", "embed")  # the last: of patches, where there are any
+    flat = flatten_dict(weights.params["params"])
+    both = {
+        path: np.asarray(x) if _is_own(path, own, flat, x.shape) else flat[path]
+        for path, x in flatten_dict(fresh).items()
+    }
+    names = ("reconstruction", "patch", *_WITHOUT_PARAMETERS)
+    changed = {**weights.model, **{name: full_settings(model)[name] for name in names}}
+    return dataclasses.replace(weights, model=changed, params={"params": unflatten_dict(both)})
+
+
+def _is_own(path: tuple[str, ...], own: tuple[str, ...], there: Mapping[Any, Any], shape: tuple[int, ...]) -> bool:
+    """Whether a parameter starts anew: one of a head, or of what only the new network has."""
+    if not any(part in own for part in path) and path not in there:
+        raise UserError(f"init_from has no {'/'.join(path)}: it holds another network")
+    return path not in there or path[0] == "heads" or there[path].shape != shape and any(part in own for part in path)
+
+
+def with_prompt_size(weights: Weights, side: int) -> Weights:
+    """Resizes the learned prompt pools of weights; the network stretches them over the image, so it stays the same.
+
+    Args:
+        weights: of the paper's network.
+        side: the new `model.prompt_size`, at least 1: area means where it is smaller, bilinear where it is larger.
+
+    Raises:
+        UserError: a network without such pools, as the released one, or a side below 1.
+    """
+    if side < 1:
+        raise UserError(f"the prompt size is {side}: use 1 or more")
+    if not any(_is_pool(path) for path, _ in jax.tree_util.tree_leaves_with_path(weights.params)):
+        name = weights.model["name"]
+        raise UserError(f"the network {name} has no prompt pool that can be resized: leave its prompt size alone")
+    before = weights.model["prompt_size"]
+    how = cv2.INTER_AREA if side < before else cv2.INTER_LINEAR
+
+    def resize(x: np.ndarray) -> np.ndarray:
+        planes = [cv2.resize(np.float32(plane), (side, side), interpolation=how) for plane in x]
+        return np.stack(planes).reshape(len(planes), side, side, -1).astype(x.dtype)
+
+    return map_pools(resize, dataclasses.replace(weights, model={**weights.model, "prompt_size": side}))
+
+
+def map_pools(change: Callable[[np.ndarray], np.ndarray], weights: Weights) -> Weights:
+    """The weights with each prompt pool [N, side, side, C] changed by a function, and the rest as it is."""
+
+    def of_leaf(path: tuple, x: jax.Array) -> jax.Array | np.ndarray:
+        return change(np.asarray(x)) if _is_pool(path) else x
+
+    return dataclasses.replace(weights, params=jax.tree_util.tree_map_with_path(of_leaf, weights.params))
+
+
+def _is_pool(path: tuple) -> bool:
+    return path[-1].key == "pool"
