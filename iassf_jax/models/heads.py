@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.models.layers import Conv1x1, luma, steady_border
-from iassf_jax.models.resampling import pixel_shuffle, resample
-from iassf_jax.models.scattering import corrected_transmission
+from iassf_jax.models.resampling import pixel_shuffle, pixel_unshuffle, resample
+from iassf_jax.models.scattering import corrected_transmission, seen_air
 
 RECONSTRUCTIONS = ("direct", "soft", "physical")
 _ZEROS = nn.initializers.zeros
@@ -71,7 +71,7 @@ class PhysicalHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, restored: jax.Array, fused: jax.Array, t: jax.Array, airlight: jax.Array
+        self, restored: jax.Array, fused: jax.Array, t: jax.Array, airlight: jax.Array, visible: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Draws the maps.
 
@@ -79,14 +79,18 @@ class PhysicalHead(nn.Module):
             restored, fused: float[B, h, w, C].
             t: float32[B, p h, p w], to correct, with p = `patch`.
             airlight: float32[B, 3], to correct.
+            visible: float32[B, h, w, 3] in [0, 1], the hazy image at the features' size.
 
         Returns:
-            Transmission, float32[B, p h, p w]; air light, float32[B, h / 8, w / 8, 3]; gains, float32[B, h, w, 2].
+            Transmission, float32[B, p h, p w]; air light, float32[B, h, w, 3]; gains, float32[B, h, w, 2].
         """
         draw = nn.Conv(self.patch**2, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="transmission")
         correction = pixel_shuffle(draw(restored).astype(jnp.float32), self.patch)[..., 0]
         cells = resample(restored.astype(jnp.float32), tuple(max(1, n // 8) for n in restored.shape[1:3]))
         change = Conv1x1(3, kernel_init=_ZEROS, name="airlight")(cells)
         gains = Conv1x1(2, dtype=self.dtype, kernel_init=_ZEROS, name="gains")(fused)
-        light = airlight.reshape(-1, 1, 1, 3) + change
-        return corrected_transmission(t, correction), light, gains.astype(jnp.float32)
+        prior = resample(airlight.reshape(-1, 1, 1, 3) + change, restored.shape[1:3])
+        sureness = Conv1x1(1, kernel_init=_ZEROS, name="air")(restored.astype(jnp.float32))[..., 0]
+        t = corrected_transmission(t, correction)
+        small_t = pixel_unshuffle(t[..., None], self.patch).mean(axis=-1)
+        return t, seen_air(visible, small_t, prior, sureness), gains.astype(jnp.float32)

@@ -181,7 +181,9 @@ class IASSF(nn.Module):
         elif self.reconstruction == "soft":
             out |= SoftHead(dtype, name="heads")(out["restored"], fused, *images)
         else:
-            maps = _maps(PhysicalHead(self.patch, dtype, name="heads")(out["restored"], fused, *first), *images)
+            small = resample(images[0] * 0.5 + 0.5, fused.shape[1:3])
+            drawn = PhysicalHead(self.patch, dtype, name="heads")(out["restored"], fused, *first, small)
+            maps = _maps(drawn, *images)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return out | ({"maps": maps} if self.reconstruction == "physical" else {})
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from iassf_jax.models.brightening import luma
 from iassf_jax.models.guided_filter import guided_filter
 from iassf_jax.models.haze_density import atmospheric_light, dark_channel, local_minimum
+from iassf_jax.models.layers import mirror_pad
+from iassf_jax.models.windows import sliding
 
 Number = float | jax.Array
 
@@ -42,6 +44,45 @@ def first_haze(visible: jax.Array) -> tuple[jax.Array, jax.Array]:
 def corrected_transmission(first: jax.Array, correction: jax.Array) -> jax.Array:
     """log t * exp(correction), of maps of one size: 0 leaves it, -6 makes clear air of any haze."""
     return jnp.exp(jnp.log(first) * jnp.exp(jnp.clip(correction, -8.0, 3.0)))
+
+
+AIR_POWER = 12
+"""Of `seen_air`: how much more a haze density of nearly 1 counts than one of 0.8."""
+AIR_PRIOR = 0.02
+"""Of `seen_air`: what the prior counts against a pixel that shows nothing but air."""
+
+
+def seen_air(visible: jax.Array, t: jax.Array, prior: jax.Array, sureness: jax.Array) -> jax.Array:
+    """Air light A where it can be seen: the mean colour of the haziest pixels around, far ones along the horizon too.
+
+    Where t is small an error of A is amplified by 1 / t, which blackens skies; what looks like air there is air.
+
+    Args:
+        visible: float32[B, h, w, 3] in [0, 1], hazy.
+        t: float32[B, h, w], transmission.
+        prior: float32[B, h, w, 3], A where no air is seen.
+        sureness: float32[B, h, w]: added to the logarithm of each pixel's weight (1 - t) ** AIR_POWER.
+
+    Returns:
+        float32[B, h, w, 3].
+    """
+    weight = jnp.exp(AIR_POWER * jnp.log(jnp.maximum(1 - t, 1e-3)) + jnp.clip(sureness, -8, 4))
+    planes = jnp.concatenate([weight[None], jnp.moveaxis(weight[..., None] * visible, -1, 0)])
+    planes = planes.reshape(-1, *t.shape[1:])
+    height, width = t.shape[1:]
+    for _ in range(2):
+        planes = _mean_around(planes, max(1, height // 24), max(1, width // 8))
+    weights, *colours = planes.reshape(4, *t.shape)
+    found = jnp.stack(colours, axis=-1) + AIR_PRIOR * prior
+    return found / (weights + AIR_PRIOR)[..., None]
+
+
+def _mean_around(x: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Mean of [N, h, w] over windows of rows and columns on each side."""
+    for axis, radius in ((1, rows), (2, columns)):
+        padded = mirror_pad(x, radius, radius, axis, "symmetric")
+        x = sliding(padded, 2 * radius + 1, axis, jnp.add) / (2 * radius + 1)
+    return x
 
 
 def dehaze(
