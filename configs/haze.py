@@ -14,13 +14,13 @@ def get_config() -> ConfigDict:
     """`configs/msrs.py` with physical reconstruction, other haze, degraded inputs and a long schedule."""
     config = msrs.get_config()
     with config.unlocked():
-        config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/physical.py
+        config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/heads.py
         config.model.working_size = 256  # ours: haze is smooth; what is sharp comes from the images at full size
         config.model.patch = 4  # ours
         config.model.prompt_size = 8  # ours: a pool of 64x64 would be larger than the features
         config.model.restoration_blocks = (1, 1, 1, 2, 1, 1, 1)  # ours: one level more, to see the whole scene
         config.model.fusion_blocks = 3  # ours: only gains are drawn
-        config.loss = ConfigDict()  # of losses.haze_losses
+        config.loss = ConfigDict()  # of losses.haze_loss
         config.loss.alpha = 2.0  # paper
         config.loss.beta = 0.2  # ours
         config.loss.transmission = 0.2  # ours

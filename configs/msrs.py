@@ -26,10 +26,7 @@ def get_config() -> ConfigDict:
     model.fusion_blocks = 5  # paper: M, Table IX has 1, 3, 5, 7
     model.heads_per_channels = 24  # ours: as wide as Restormer's heads at this C
     model.norm = "with_bias"  # Restormer's default
-    model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/iassf.py
-    model.refine_radius = 0  # ours: pixels; with "soft": its changes follow the images' edges
-    model.global_modulation = False  # ours: the dehazed image follows from the whole hazy one
-    model.modulation_passes = 1  # ours: of it, each sees what the one before gave
+    model.reconstruction = "direct"  # paper; "soft" gives the images' changes, see models/heads.py
     model.working_size = 0  # ours: longest side at which "physical" sees whole images
     model.patch = 1  # ours: with "physical", pixels a side that become one position of the features
     model.bound = 0.1  # He et al.: t0; with "physical", the least transmission that is taken off
@@ -44,10 +41,6 @@ def get_config() -> ConfigDict:
     config.loss = loss = ConfigDict()
     loss.alpha = 2.0  # paper: Table VIII
     loss.beta = 1.0  # paper: weight of the gradient term
-    loss.gradient = "magnitude"  # paper: Eq. 8; "signed" compares with the stronger source's own gradient
-    loss.chroma = 0.0  # ours: weight of the fused image's colours
-    loss.perceived = 0.0  # ours: weight of the fused image's perceived difference to its sources, the root of Q_CV
-    loss.target = "channel"  # paper: Eq. 7, maximum of each channel; "luma" and "both" keep the visible image's colours
 
     config.optim = optim = ConfigDict()
     optim.learning_rate = 2e-4  # paper
@@ -59,7 +52,7 @@ def get_config() -> ConfigDict:
     optim.epsilon = 1e-8  # release: PyTorch's default
     optim.weight_decay = 1e-2  # release: PyTorch's default
     optim.clip_norm = 0.0  # ours: 0 is off
-    optim.trainable = ()  # ours: modules, e.g. ("modulation", "mspe_fm/to_image"): they alone are trained; (): all
+    optim.trainable = ()  # ours: modules, e.g. ("mspe_fm", "heads/fused"): they alone are trained; (): all
     optim.accumulate_steps = 1  # ours: batches an update
 
     config.train = train = ConfigDict()

@@ -14,14 +14,14 @@ def get_config() -> ConfigDict:
     """`configs/msrs.py` with physical reconstruction of whole images."""
     config = msrs.get_config()
     with config.unlocked():
-        config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/physical.py
+        config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/heads.py
         config.model.working_size = 256  # ours
         config.model.patch = 4  # ours
         config.model.bound = 0.03  # ours: half contrast is half the transmission, and 0.07 occurs
         config.model.prompt_size = 8  # ours: a pool of 64x64 would be larger than the features
         config.model.restoration_blocks = (1, 1, 1, 2, 1, 1, 1)  # ours: one level more, to see the whole scene
         config.model.fusion_blocks = 3  # ours: only gains are drawn
-        config.loss = ConfigDict()  # of losses.haze_losses
+        config.loss = ConfigDict()  # of losses.haze_loss
         config.loss.alpha = 4.0  # ours: the dehazed image is what is hard
         config.loss.beta = 0.2  # ours
         config.loss.transmission = 1.0  # ours

@@ -28,7 +28,7 @@ def test_terms_by_hand():
     visible = jnp.array([0.25, -1.0, 0.5]).reshape(1, 1, 1, 3)
     infrared = jnp.full((1, 1, 1, 1), 0.375)
     dehazed = jnp.array([0.0, -1.0, 1.0]).reshape(1, 1, 1, 3)
-    loss, terms = losses.total_loss(dehazed, fused, visible, infrared, alpha=2.0)
+    loss, terms = losses.paper_loss(dehazed, fused, visible, infrared, alpha=2.0)
     # max = (0.375, 0.375, 0.5): |0.125| + |-0.625| + |-0.5| = 1.25 over 3.
     assert terms["intensity"] == pytest.approx(1.25 / 3)
     assert terms["gradient"] == 0.0
@@ -60,10 +60,10 @@ def test_chroma_sees_colour_and_nothing_else():
     expected = (abs(0.2 - luma) + abs(-0.4 - luma) + abs(-0.6 - luma)) / 3
     assert losses.chroma_loss(grey, visible, infrared) == pytest.approx(expected, rel=1e-5)
     four = (visible, grey, visible, infrared)
-    plain, _ = losses.total_loss(*four, target="luma")
-    loss, terms = losses.total_loss(*four, target="luma", chroma=5.0)
+    plain, _ = losses.paper_loss(*four, target="luma")
+    loss, terms = losses.paper_loss(*four, target="luma", chroma=5.0)
     assert loss == pytest.approx(float(plain) + 5 * expected, rel=1e-5) and terms["chroma"] > 0
-    assert "chroma" not in losses.total_loss(*four)[1]
+    assert "chroma" not in losses.paper_loss(*four)[1]
 
 
 def test_gradient_takes_the_stronger_edge():
@@ -83,7 +83,7 @@ def test_the_signed_gradient_is_met_by_the_stronger_edge_itself():
     assert losses.signed_gradient_loss(-step, visible, infrared) == pytest.approx(4, rel=1e-5)
     assert losses.signed_gradient_loss(visible, visible, infrared) == pytest.approx(3, rel=1e-5)
     four = (visible, visible, visible, infrared)
-    loss, terms = losses.total_loss(*four, gradient="signed", beta=0.5)
+    loss, terms = losses.paper_loss(*four, gradient="signed", beta=0.5)
     assert terms["gradient"] == pytest.approx(3, rel=1e-5)
     assert loss == pytest.approx(float(terms["intensity"]) + 1.5, rel=1e-5)
 
@@ -116,8 +116,8 @@ def test_the_perceived_loss_is_the_root_of_q_cv():
     # Other extremes are the same image to it, as long as nothing is clipped.
     assert losses.perceived_loss(0.5 * fused + 0.2, visible, infrared) == pytest.approx(expected**0.5, rel=1e-4)
     four = (visible, fused, visible, infrared)
-    plain, without = losses.total_loss(*four)
-    loss, terms = losses.total_loss(*four, perceived=0.5)
+    plain, without = losses.paper_loss(*four)
+    loss, terms = losses.paper_loss(*four, perceived=0.5)
     assert loss == pytest.approx(float(plain) + 0.5 * expected**0.5, rel=1e-4)
     assert "perceived" in terms and "perceived" not in without
 
@@ -138,7 +138,7 @@ def test_terms_of_the_release(golden):
     expected = json.loads((golden / "release" / "train_64x64_loss.json").read_text())
     dehazed, fused = (jnp.asarray(values[name].transpose(0, 2, 3, 1)) for name in ("dehazed", "fused"))
     visible, infrared = (jnp.asarray(values[name][None] / 127.5 - 1, jnp.float32) for name in ("gt_u8", "ir_u8"))
-    loss, terms = losses.total_loss(dehazed, fused, visible, infrared)
+    loss, terms = losses.paper_loss(dehazed, fused, visible, infrared)
     assert loss == pytest.approx(expected["total"], rel=1e-6)
     assert 2 * terms["l1"] == pytest.approx(expected["dehaze_l1_times_2"], rel=1e-6)
     assert terms["intensity"] == pytest.approx(expected["intensity"], rel=1e-6)

@@ -99,7 +99,7 @@ def _sobel(x: Tensor) -> Tensor:
 
 
 def _loss(dehazed: Tensor, fused: Tensor, clear: Tensor, infrared: Tensor) -> Tensor:
-    """Eq. 6-9, as `iassf_jax.losses.total_loss`."""
+    """Eq. 6-9, as `iassf_jax.losses.paper_loss`."""
     intensity = (fused - torch.maximum(clear, infrared)).abs().mean()
     gradient = (_sobel(fused) - torch.maximum(_sobel(clear), _sobel(infrared))).abs().mean()
     return intensity + gradient + 2 * (dehazed - clear).abs().mean()

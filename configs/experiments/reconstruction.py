@@ -6,11 +6,9 @@ python experiment.py --config configs/experiments/reconstruction.py --config.dat
 from ml_collections import ConfigDict
 
 from configs.experiments import on_base
-from iassf_jax.models.iassf import RECONSTRUCTIONS
 
 
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py` with each reconstruction."""
-    variants = {name: {"model": {"reconstruction": name}} for name in RECONSTRUCTIONS}
-    variants["direct"]["model"]["refine_radius"] = 0  # there is nothing to refine
+    variants = {name: {"model": {"reconstruction": name}} for name in ("direct", "soft")}
     return on_base(base, "Reconstruction", (), variants)

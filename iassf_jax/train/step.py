@@ -13,7 +13,7 @@ import optax
 from ml_collections import FrozenConfigDict
 
 from iassf_jax.errors import UserError
-from iassf_jax.losses import haze_losses, total_loss
+from iassf_jax.losses import haze_loss, paper_loss
 from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.parameters import smallest_pair
 from iassf_jax.runtime import jit_for_device, run_once
@@ -131,7 +131,7 @@ def train_step(
     Args:
         state: what to start from.
         batch: `hazy`, `clear` float32[B, H, W, 3], `infrared` float32[B, H, W, 1], in [-1, 1]; with
-            `transmission` float32[B, H, W] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_losses`.
+            `transmission` float32[B, H, W] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_loss`.
         model, optimizer, schedule: what to train and how.
         loss: settings of the loss, default the paper's; hashable.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
@@ -164,8 +164,8 @@ def loss_of(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of a network's outputs and its terms; which one follows from what the batch knows of the haze."""
     if "transmission" in batch:
-        return haze_losses(out, batch, bound=model.bound, **settings)
-    return total_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **settings)
+        return haze_loss(out, batch, bound=model.bound, **settings)
+    return paper_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **settings)
 
 
 jit_train_step = jit_for_device(
