@@ -20,7 +20,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-TEST_DATA = Path(__file__).parent / "data"
+TEST_DATA = Path(__file__).parent / "values"
 SHARED = Path(__file__).parents[2] / "shared"
 
 

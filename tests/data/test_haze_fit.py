@@ -12,7 +12,7 @@ from iassf_jax.data.haze import HazeParams, apply_haze, draw_haze
 from iassf_jax.data.haze.fit import fit_msrs_release
 from iassf_jax.errors import UserError
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "msrs"
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "msrs"
 needs_released = pytest.mark.skipif(not RELEASED.is_dir(), reason=f"needs the released images in {RELEASED}")
 
 

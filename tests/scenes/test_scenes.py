@@ -15,7 +15,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.scenes.canvas import FAR, Camera, Canvas, Climate
 from iassf_jax.scenes.materials import Paint
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEEDS = range(40, 52)
 
 

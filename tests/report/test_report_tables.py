@@ -70,7 +70,7 @@ def test_published_tables_without_these_metrics_are_not_shown():
 
 
 def test_published_numbers_are_those_of_the_reference():
-    reference = Path(__file__).parents[2] / "shared/reference/paper_tables.json"
+    reference = Path(__file__).parents[3] / "shared/reference/paper_tables.json"
     if not reference.is_file():
         pytest.skip(f"{reference} is not there")
     tables = json.loads(reference.read_text())["tables"]

@@ -17,7 +17,7 @@ from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.train.checkpoints import load_weights
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 

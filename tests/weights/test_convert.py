@@ -23,7 +23,7 @@ from iassf_jax.weights.formats import Weights, read_weights, write_weights
 from iassf_jax.weights.torch_file import read_torch, write_torch
 from iassf_jax.weights.torch_names import from_torch, official_restormer_block, to_torch
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

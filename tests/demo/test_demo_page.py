@@ -28,7 +28,7 @@ HEIGHT, WIDTH = EXAMPLE_SIZE
 STARTING, RUNNING = 180, 240_000  # seconds, milliseconds; most of it is compiling
 MAX_PIXELS = 200_000
 LOCAL = "127.0.0.1"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 # Every address that the server connects to or looks up, one a line.
 HOOK = """

@@ -23,7 +23,7 @@ from iassf_jax.train.log import RunLog
 from iassf_jax.train.loop import train_and_evaluate
 from iassf_jax.train.run_config import load_config
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"model": 3}', "\xff"])

@@ -12,7 +12,7 @@ import pytest
 
 from iassf_jax.weights import shipped
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 MAX_BYTES = 500_000
 CELL_SECONDS = 900  # of one cell on a busy CPU; most of it is compiling

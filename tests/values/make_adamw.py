@@ -1,6 +1,6 @@
 """Makes adamw.npz: three AdamW steps, and a cosine schedule by epochs, of PyTorch 2.13.0 on a CPU with its defaults.
 
-python tests/data/make_adamw.py    (needs torch; extra "parity")
+python tests/values/make_adamw.py    (needs torch; extra "parity")
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ from iassf_jax.report.published import published_tables
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.config_checks import check_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py"))
 
 

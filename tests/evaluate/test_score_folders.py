@@ -19,7 +19,7 @@ from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.metrics.psnr import psnr
 from iassf_jax.scenes import SceneSource
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 STEMS = ("a", "b")
 
 

@@ -22,7 +22,7 @@ from iassf_jax.report.pictures import sample_grid
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.loop import train_and_evaluate
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

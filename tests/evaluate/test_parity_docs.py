@@ -15,7 +15,7 @@ from iassf_jax.weights.torch_file import write_torch
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (extra 'parity')")
 
-DOCS = Path(__file__).parents[1] / "docs" / "parity.md"
+DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from iassf_jax.scenes import write_scenes
 from iassf_jax.weights import export
 from iassf_jax.weights.formats import Weights, write_weights
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NETWORKS = ("iassf", pytest.param("iassf_release", marks=pytest.mark.slow))
 
 

@@ -10,7 +10,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 from iassf_jax.train.config_checks import check_config
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
 @pytest.mark.parametrize("name", NAMES)

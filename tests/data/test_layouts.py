@@ -241,7 +241,7 @@ def test_folder_that_may_not_be_listed(tmp_path, monkeypatch):
 # ---- the shared data
 
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the images in {SHARED}")

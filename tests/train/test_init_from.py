@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from iassf_jax.weights.pools import with_prompt_size
 
 import released
 import tiny
@@ -12,7 +13,6 @@ from iassf_jax.models import build_model, full_settings
 from iassf_jax.train.checkpoints import load_weights
 from iassf_jax.train.loop import train_and_evaluate
 from iassf_jax.weights.formats import Weights, read_weights, write_weights
-from iassf_jax.weights.pools import with_prompt_size
 from iassf_jax.weights.torch_file import write_torch
 
 

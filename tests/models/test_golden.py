@@ -1,7 +1,7 @@
-"""Outputs of the networks, held over every change of the code: small arrays in tests/data/golden.npz.
+"""Outputs of the networks, held over every change of the code: small arrays in tests/values/golden.npz.
 
-The stored values are those of `python -m tests.test_golden` at the commit that added them; make them anew only where
-a network is meant to change.
+The stored values are those of `python tests/models/test_golden.py` at the commit that added them; make them anew only
+where a network is meant to change.
 """
 
 import zlib
@@ -18,7 +18,7 @@ from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.scenes import generate_scene
 from iassf_jax.weights.renamed import former_path
 
-FILE = Path(__file__).parent / "data" / "golden.npz"
+FILE = Path(__file__).parents[1] / "values" / "golden.npz"
 NETWORKS = {
     "paper": {"name": "iassf", "prompt_size": 8},
     "soft": {"name": "iassf", "prompt_size": 8, "reconstruction": "soft", "channels": 12, "fusion_channels": 6},

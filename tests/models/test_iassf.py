@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from iassf_jax.models.modulation import GlobalModulation
 
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.losses import luma_maximum
 from iassf_jax.models import build_model
 from iassf_jax.models.layers import resize_bilinear, steady_border
-from iassf_jax.models.modulation import GlobalModulation
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.models.prompts import PGM
 
