@@ -6,10 +6,10 @@ Source: He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 20
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.models.borders import mirror_pad
 from iassf_jax.models.brightening import luma
 from iassf_jax.models.guided_filter import guided_filter
 from iassf_jax.models.haze_density import atmospheric_light, dark_channel, local_minimum
-from iassf_jax.models.layers import mirror_pad
 from iassf_jax.models.windows import sliding
 
 Number = float | jax.Array

@@ -8,7 +8,7 @@ import pytest
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.models import build_model
-from iassf_jax.models.layers import steady_border
+from iassf_jax.models.borders import steady_border
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.models.prompts import PGM
 

@@ -62,7 +62,7 @@ def test_weights_that_do_not_fit_are_refused(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
     config.model.num_prompts = 4
-    with pytest.raises(UserError, match=r"w\.safetensors: holds another network \(model\.num_prompts was 5, is 4\)"):
+    with pytest.raises(UserError, match=r"init_from holds another network \(model\.num_prompts was 5, is 4\)"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config.init_from = str(tmp_path / "none.safetensors")
@@ -78,7 +78,7 @@ def test_the_released_network_does_not_become_another(tmp_path):
     write_weights(Weights(released_settings, jax.device_get(params)), tmp_path / "folder")
     config = standing_still(tiny.get_config(), tmp_path / "folder")
     config.model.prompt_size = 8
-    with pytest.raises(UserError, match=r"folder: holds another network \(.*model\.name was iassf_release, is iassf"):
+    with pytest.raises(UserError, match=r"init_from holds another network \(.*model\.name was iassf_release, is iassf"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
