@@ -96,7 +96,8 @@ def export_stablehlo(
     Args:
         weights: of any of our networks.
         path: of a file that does not exist.
-        size: height and width; None leaves them open: multiples of 32, at least 64. The batch is always open.
+        size: height and width; None leaves them open: multiples of 32, at least 64, which networks with reconstruction
+            "physical" cannot. The batch is always open.
         platforms: the program is lowered for each of them; only the one at hand is run and compared.
 
     Raises:
@@ -105,6 +106,8 @@ def export_stablehlo(
     path, model = _checked_path(path), _float32_model(weights)
     multiple = max(GRID, model.size_multiple)
     if size is None:
+        if getattr(model, "reconstruction", "") == "physical":
+            raise UserError("this network reduces whole images by a factor that follows from their size: give --size")
         least = math.ceil(SMALLEST_OPEN / multiple)
         constraints = [f"h >= {least}", f"w >= {least}"]
         shape = jax.export.symbolic_shape(f"b, {multiple}*h, {multiple}*w", constraints=constraints)
