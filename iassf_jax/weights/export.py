@@ -105,8 +105,9 @@ def export_stablehlo(
     """
     path, model = _checked_path(path), _float32_model(weights)
     multiple = max(GRID, model.size_multiple)
+    fixed = getattr(model, "reconstruction", "") == "physical"
     if size is None:
-        if getattr(model, "reconstruction", "") == "physical":
+        if fixed:
             raise UserError("this network reduces whole images by a factor that follows from their size: give --size")
         least = math.ceil(SMALLEST_OPEN / multiple)
         constraints = [f"h >= {least}", f"w >= {least}"]
@@ -114,7 +115,7 @@ def export_stablehlo(
         notes = (f"sizes: multiples of {multiple}, {least * multiple} or more; others need --size HEIGHT WIDTH",)
     else:
         shape = jax.export.symbolic_shape(f"b, {_checked_size(size)[0]}, {size[1]}")
-        notes = ("this size only; without --size height and width are open",)
+        notes = ("this size only" if fixed else "this size only; without --size height and width are open",)
     notes += (f"lowered for {', '.join(platforms)}, jax {jax.__version__} or newer; no gradients",)
     function = jax.jit(_function(model, weights.params, open_size=size is None))
     data = jax.export.export(function, platforms=platforms)(*_specs(shape)).serialize()
