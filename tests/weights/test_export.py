@@ -94,6 +94,7 @@ def test_a_fixed_size_may_be_any(tmp_path):
         loaded.call(*pair(2, 64, 64))
 
 
+@pytest.mark.slow
 def test_a_network_at_a_working_size_takes_one_size(tmp_path):
     weights = small("iassf", reconstruction="physical", working_size=32, patch=2)
     with pytest.raises(UserError, match="give --size"):
