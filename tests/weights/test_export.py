@@ -94,6 +94,15 @@ def test_a_fixed_size_may_be_any(tmp_path):
         loaded.call(*pair(2, 64, 64))
 
 
+@pytest.mark.slow
+def test_a_network_at_a_working_size_takes_one_size(tmp_path):
+    weights = small("iassf", reconstruction="physical", working_size=32, patch=2)
+    with pytest.raises(UserError, match="give --size"):
+        export.export_stablehlo(weights, tmp_path / "network")
+    exported = export.export_stablehlo(weights, tmp_path / "network", (48, 80), platforms=("cpu",))
+    assert exported.shape == "b, 48, 80, 3" and list(exported.differences) == list(export.OUTPUTS)
+
+
 def test_a_network_without_haze_estimate_gives_two_images(tmp_path):
     weights = small("iassf", without_hde=True)
     exported = export.export_stablehlo(weights, tmp_path / "network", (32, 32), platforms=("cpu",))
