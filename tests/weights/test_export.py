@@ -34,12 +34,12 @@ def small(name, **changes):
 
 
 def soft():
-    """Soft reconstruction, refined, and modulation; fresh, their last layers are zero and hide what they are given."""
-    weights = small("iassf", reconstruction="soft", refine_radius=8, global_modulation=True)
+    """Soft reconstruction; fresh, its last layers are zero and hide what they are given."""
+    weights = small("iassf", reconstruction="soft")
     rng = np.random.default_rng(1)
-    params = weights.params["params"]
-    for layer in (*(params[m]["to_image"] for m in ("ia_frm", "mspe_fm")), params["ia_frm"]["modulation"]["change"]):
-        layer["kernel"] = rng.normal(0, 0.1, layer["kernel"].shape).astype(np.float32)
+    heads = weights.params["params"]["heads"]
+    for name in ("dehazed", "fused"):
+        heads[name]["kernel"] = rng.normal(0, 0.1, heads[name]["kernel"].shape).astype(np.float32)
     return weights
 
 
