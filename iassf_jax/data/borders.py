@@ -13,6 +13,7 @@ Array = np.ndarray[Any, Any]
 
 _DEEPEST = 0.3  # of the side across; what reaches farther is taken for a part of the scene
 _SHORTEST = 0.15  # of the side along
+_STEEPEST = 0.4  # registration hardly turns an image by more than 20 degrees
 _ALIKE = 0.75  # share of the border's lines that end where the straight line says; others may meet something dark
 # Of 8-bit images: how far from its value a border may be, and least difference of what is beside it. Videos and JPEG
 # leave more noise, which then must go along the whole side.
@@ -69,7 +70,7 @@ def _of_side(side: Array, ends: tuple[Any, Any], level: float, is_8_bit: bool) -
     for tolerance, step in (_EXACT, _NOISY) if is_8_bit else ((0, _EXACT[1]),):
         for value in dict.fromkeys([*ends, *most]):
             whole = tolerance == _NOISY[0] or value not in ends
-            depth = _straight(_depths(side, value, tolerance), side, value, step * level, whole)
+            depth = _straight(_depths(side, value, tolerance), side, step * level, whole)
             if depth is not None:
                 return depth
     return None
@@ -81,7 +82,7 @@ def _depths(side: Array, value: float, tolerance: float) -> Array:
     return np.where(other.any(axis=1), other.argmax(axis=1), side.shape[1])
 
 
-def _straight(depths: Array, side: Array, value: float, step: float, whole: bool) -> Array | None:
+def _straight(depths: Array, side: Array, step: float, whole: bool) -> Array | None:
     """The depth of a border for each row, by the straight line that most rows agree with; None if few do.
 
     `whole`: it must go along the whole side; else, it must begin in a corner.
@@ -99,9 +100,9 @@ def _straight(depths: Array, side: Array, value: float, step: float, whole: bool
     judged = deep & (depths < across)  # other rows belong to another side's border, or meet something of its value
     alike = judged & (np.abs(depths - lines) <= 1.5)
     support, agreeing = judged.sum(axis=1), alike.sum(axis=1)
-    good = agreeing >= np.maximum(8, _ALIKE * support)
+    good = (agreeing >= np.maximum(max(8, _SHORTEST * count), _ALIKE * support)) & (np.abs(slopes) <= _STEEPEST)
     good &= (judged & (depths < lines - 1.5)).sum(axis=1) <= 0.02 * support
-    good &= deep.mean(axis=1) >= (0.95 if whole else _SHORTEST)
+    good &= deep.mean(axis=1) >= (0.95 if whole else 0)
     good &= (support >= 0.5 * deep.sum(axis=1)) & (deep[:, 0] | deep[:, -1])
     good &= np.where(deep, lines, 0).max(axis=1) < across
     good &= np.where(alike, depths, 0).max(axis=1) >= 3
@@ -109,7 +110,8 @@ def _straight(depths: Array, side: Array, value: float, step: float, whole: bool
         return None
     best = np.where(good, agreeing, 0).argmax()
     inside = np.flatnonzero(alike[best])
-    beside = side[inside, np.minimum(depths[inside] + 2, across - 1)]
-    if (np.abs(beside - value) >= step).mean() < 0.8:
+    within, beside = (side[inside, np.clip(depths[inside] + by, 0, across - 1)] for by in (-2, 2))
+    if (np.abs(beside - within) >= step).mean() < 0.8:
         return None
-    return np.where(deep[best], np.minimum(np.ceil(lines[best]), depths) + 1, 0)
+    line = np.ceil(lines[best] + 1e-9)  # depths are rounded, so that a wedge's thin end may lie before the line's
+    return np.where((line > -1) & (depths > 0), np.minimum(np.maximum(line, 1), depths) + 1, 0)
