@@ -113,5 +113,6 @@ def _straight(depths: Array, side: Array, step: float, whole: bool) -> Array | N
     within, beside = (side[inside, np.clip(depths[inside] + by, 0, across - 1)] for by in (-2, 2))
     if (np.abs(beside - within) >= step).mean() < 0.8:
         return None
-    line = np.ceil(lines[best] + 1e-9)  # depths are rounded, so that a wedge's thin end may lie before the line's
-    return np.where((line > -1) & (depths > 0), np.minimum(np.maximum(line, 1), depths) + 1, 0)
+    line = np.polynomial.Polynomial.fit(inside, depths[inside], 1)(np.arange(count))
+    line = np.ceil(line + 0.5)  # with the pixels that are a mixture of both
+    return np.where((line > 0) & (depths > 0), np.minimum(line, depths) + 1, 0)

@@ -12,7 +12,7 @@ from iassf_jax.fuse.prepare import Limits, Looked, Preparation, Prepared, apply,
 
 Array = np.ndarray[Any, Any]
 _FIRST = 8  # frames that are looked at before the first one is made
-_KEPT = 0.98  # share of the limits before in each frame's: a drift is followed within about fifty frames
+_SHARE = 0.02  # of each frame in the limits: a drift is followed within about fifty frames
 
 
 def prepare_clip(pairs: Iterable[tuple[Array, Array]], how: Preparation, notes: list[Note]) -> Iterator[Prepared]:
@@ -75,5 +75,7 @@ def _followed(looked: Looked, visible: Array, infrared: Array, how: Preparation)
 
 
 def _mixed(before: tuple[float, float], own: Limits) -> tuple[float, float]:
-    own = own or before
-    return _KEPT * before[0] + (1 - _KEPT) * own[0], _KEPT * before[1] + (1 - _KEPT) * own[1]
+    """What is far away moves them no more than what is near: something hot that passes is no drift."""
+    most = 0.25 * (before[1] - before[0])
+    steps = [_SHARE * min(max(now - then, -most), most) for then, now in zip(before, own or before, strict=True)]
+    return before[0] + steps[0], before[1] + steps[1]
