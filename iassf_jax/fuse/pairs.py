@@ -5,12 +5,12 @@ import glob
 import itertools
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from iassf_jax.data.images import IMAGE_SUFFIXES
 from iassf_jax.data.layouts import Problem, list_images
+from iassf_jax.data.names import composed
 from iassf_jax.errors import UserError
 
 EXTRAS = ("dehazed", "haze", "panel")
@@ -151,18 +151,13 @@ def _file(path: str, prefix: str, suffix: str, expression: re.Pattern[str]) -> _
         return None
     matched = expression.fullmatch(os.path.splitext(path)[0])
     if matched is None:
-        return _File(path, _composed(bare), None)
-    groups = {name: _composed(text.strip("/")) for name, text in matched.groupdict().items()}
+        return _File(path, composed(bare), None)
+    groups = {name: composed(text.strip("/")) for name, text in matched.groupdict().items()}
     folders = [text for name, text in groups.items() if name.startswith("folder")]
     names = [text for name, text in groups.items() if name.startswith("name")]
     if names and (prefix or suffix):
-        names = [_composed(bare)]
-    return _File(path, _composed(bare), (*folders, *names), "/".join(filter(None, folders)))
-
-
-def _composed(text: str) -> str:
-    """One form of letters with accents, which file systems keep in two."""
-    return unicodedata.normalize("NFC", text)
+        names = [composed(bare)]
+    return _File(path, composed(bare), (*folders, *names), "/".join(filter(None, folders)))
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

@@ -26,9 +26,7 @@ def orientations(tags: tuple[int, int], orient: str, none: int, notes: list[Note
     if tags == (none, none) or orient == "each":
         return tags
     if orient == "same" and tags[0] == tags[1]:
-        notes.append(
-            Note("both files say that they lie turned, and were turned upright (--orient never)", f"{tags[0]}")
-        )
+        notes.append(Note("both files lie turned and were turned upright (--orient never)", f"by tag {tags[0]}"))
         return tags
     if orient == "same":
         about = "the two files say differently how they lie, and were taken as stored (--orient each turns each)"
