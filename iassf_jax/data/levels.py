@@ -88,6 +88,12 @@ def raw_limits(infrared: Array) -> tuple[float, float] | None:
     return (float(low), float(high)) if high > low else None
 
 
+def stretched_16_bits(infrared: Array, percentiles: Percentiles) -> Array:
+    """A thermal image after the stretch that `percentiles` mean for it: uint16, or as it is where that is none."""
+    found = raw_limits(infrared) if percentiles == "auto" else percentiles and limits(infrared, percentiles)
+    return np.rint(65535 * scaled(infrared, *found)).astype(np.uint16) if found else infrared
+
+
 def used_bits(visible: Array) -> int | None:
     """How many of its 16 bits a uint16 image uses, 8, 10, 12 or 14; None if all, or for other types."""
     if visible.dtype != np.uint16 or visible.size == 0:
