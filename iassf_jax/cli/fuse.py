@@ -55,7 +55,7 @@ def _add_inputs(inputs: Any) -> None:
         inputs.add_argument(
             f"--{side}-percentiles",
             nargs="+",
-            default=["auto"],
+            default="auto",
             metavar="P",
             help=f"LOW HIGH: stretch between these, e.g. 1 99; auto: {data}; none",
         )
@@ -63,7 +63,7 @@ def _add_inputs(inputs: Any) -> None:
         "--infrared-border",
         choices=("drop", "keep"),
         default="drop",
-        help="of one value, without heat",
+        help="bands of one value, without heat",
     )
     inputs.add_argument(
         "--orient",
@@ -95,6 +95,11 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def _text(words: str | list[str]) -> str:
+    """What was given for an option of several words, or its default."""
+    return words if isinstance(words, str) else " ".join(words)
+
+
 def run(args: argparse.Namespace) -> int:
     """Fuses what the arguments name; the exit code."""
     from iassf_jax.data.levels import parse_percentiles
@@ -108,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
         "strengths": Strengths(args.dehaze_strength, args.infrared_strength, args.t0),
         "preparation": Preparation(
             args.resize_infrared,
-            parse_percentiles(" ".join(args.infrared_percentiles)),
-            parse_percentiles(" ".join(args.visible_percentiles), "visible"),
+            parse_percentiles(_text(args.infrared_percentiles)),
+            parse_percentiles(_text(args.visible_percentiles), "visible"),
             args.infrared_border,
         ),
         "orient": args.orient,
