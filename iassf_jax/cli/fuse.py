@@ -44,6 +44,9 @@ def add(commands: Commands) -> None:
     )
     fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
     fuse.add_argument(
+        "--manifest", action="store_true", help="beside a single image file too: what it was made of; folders have one"
+    )
+    fuse.add_argument(
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
     )
     fuse.add_argument(
@@ -84,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
     if is_video(args.visible) or is_video(args.infrared):
         return _run_videos(fuser, args, strengths)
     percentiles = args.infrared_percentiles and tuple(args.infrared_percentiles)
-    options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite)
+    options = Options(
+        args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite, args.manifest
+    )
     with tqdm(unit="pair", disable=None) as bar:
         made, there, problems = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
@@ -97,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
 def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any) -> int:
     from iassf_jax.fuse.video import fuse_videos
 
-    if args.save or args.shard != (1, 1):
-        raise UserError("--save and --shard are for images: leave them out for videos")
+    if args.save or args.manifest or args.shard != (1, 1):
+        raise UserError("--save, --manifest and --shard are for images: leave them out for videos")
     with tqdm(unit="frame", disable=None) as bar:
         count = fuse_videos(
             fuser,

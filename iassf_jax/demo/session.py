@@ -150,7 +150,7 @@ class Session:
             raise UserError("two images are needed: choose an example, or upload a visible and an infrared image")
         percentiles = options.percentiles()
         network = self._network(options.weights)
-        seen = self._read(visible, images.read_visible), self._read(infrared, images.read_infrared)
+        seen = self._read(visible, images.read_visible), self._read(infrared, images.read_image)
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
@@ -176,7 +176,7 @@ class Session:
             "hazy": images.to_8_bits(visible),
             "infrared": images.to_8_bits(infrared),
             "density_map": None if density is None else visualize.colour_map(density),
-            "density": None if density is None else np.rint(255 * np.clip(density, 0, 1)).astype(np.uint8),
+            "density": None if density is None else images.in_grey(density),
             "dehazed": result.dehazed,
             "fused": result.fused,
         }

@@ -35,6 +35,7 @@ class Options:
         strengths: how much haze is taken off, and how much infrared is added.
         shard: (i, n): only every n-th pair, from the i-th; i is 1 to n.
         overwrite: makes anew what is there.
+        manifest: writes STEM_manifest.json beside a single image file too; folders always have one.
     """
 
     save: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class Options:
     strengths: Strengths = FULL
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
+    manifest: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,9 @@ def fuse_files(
     index, count = options.shard
     items = items[index - 1 :: count]
     path = _manifest_path(items, Path(output), options.shard)
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    in_folder = not items or items[0].in_folder
+    kept = in_folder or options.manifest
+    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)), kept)
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -107,8 +111,8 @@ def fuse_files(
             made[item.stem] = outcome
         progress(len(there) + done, len(items))
         manifest.write(made, problems)
-    if not (made or there) and items and not items[0].in_folder:
-        path.unlink()  # nothing stands beside it that it could tell about
+    if not (made or there or in_folder):
+        path.unlink(missing_ok=True)  # nothing stands beside it that it could tell about
     return [item for item in todo if item.stem in made], there, problems
 
 
@@ -124,6 +128,11 @@ def find_items(visible: str, infrared: str, output: Path) -> tuple[list[Item], l
         items, problems = [Item(target.stem, found_visible, found_infrared, target, not is_file)], []
     else:
         if output.suffix.lower() in IMAGE_SUFFIXES:
+            if one := [path for path, (_, alone) in zip((visible, infrared), sides, strict=True) if alone]:
+                raise UserError(
+                    f"{one[0]} is one image, and the other input a folder or a glob: name its partner, or give an "
+                    "--output without a suffix"
+                )
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
         items, problems = _partners(*(files for files, _ in sides), output)
     inputs = {Path(path).resolve() for item in items for path in (item.visible, item.infrared)}
@@ -136,7 +145,10 @@ def find_items(visible: str, infrared: str, output: Path) -> tuple[list[Item], l
             if item.output(kind).resolve() in inputs:
                 raise UserError(f"{item.output(kind)}: is an input and would be overwritten: choose another --output")
     if not items:
-        raise UserError(f"{visible} and {infrared}: no image has a partner of the same stem: name pairs alike")
+        raise UserError(
+            f"{visible} and {infrared}: no visible and infrared image share a name: name the two of a pair alike, or "
+            "give two files"
+        )
     return items, problems
 
 
@@ -150,7 +162,9 @@ def _files(path: str) -> tuple[dict[str, list[str]], bool]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check its name and permissions") from None
     if not glob.has_magic(path):
-        raise UserError(f"{path}: is not there: give an image, a folder of images, or a glob in quotes")
+        raise UserError(
+            f"{path}: there is no such file or folder: give an image, a folder of images, or a glob in quotes"
+        )
     found: dict[str, list[str]] = {}
     for name in sorted(glob.glob(path, recursive=True)):
         if Path(name).suffix.lower() in IMAGE_SUFFIXES and Path(name).is_file():
@@ -170,7 +184,10 @@ def _partners(
         if not all(sides):
             there, lacking = ("visible", "infrared") if sides[0] else ("infrared", "visible")
             files = sides[0] or sides[1]
-            problems.append(Problem(files[0], f"is {there} and has no {lacking} partner: name it alike, or remove it"))
+            reason = (
+                f"there is no {lacking} image of this name: name the two of a pair alike, or remove the {there} one"
+            )
+            problems.append(Problem(files[0], reason))
         elif many:
             problems += many
         else:
@@ -208,7 +225,7 @@ def _outcome(future: Future) -> dict[str, str] | UserError:
 
 
 def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    pair = images.read_visible(item.visible), images.read_infrared(item.infrared)
+    pair = images.read_image(item.visible), images.read_image(item.infrared)
     try:
         return prepare_pair(
             *pair, resize_infrared=options.resize_infrared, infrared_percentiles=options.infrared_percentiles
@@ -235,7 +252,7 @@ def _write(
         if kind == "dehazed":
             images.write_image(item.output(kind), result.dehazed)
         elif kind == "haze" and result.haze_density is not None:
-            images.write_image(item.output(kind), np.rint(255 * np.clip(result.haze_density, 0, 1)).astype(np.uint8))
+            images.write_image(item.output(kind), images.in_grey(result.haze_density))
         elif kind == "panel":
             images.write_image(item.output(kind), panel(visible, infrared, result))
     images.write_image(item.target, result.fused)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from iassf_jax.weights import shipped
 from iassf_jax.weights.formats import Weights, read_weights
 
 Percentiles = tuple[float, float]
+Image = np.ndarray | str | Path
+"""An array, or a file that `iassf_jax.read_image` reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,28 @@ class Result:
     dehazed: np.ndarray
     haze_density: np.ndarray | None
     prompt_weights: Mapping[str, np.ndarray]
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Writes `fused.png`, `dehazed.png` and, where there is a density, `haze.png` (grey, 255 for 1).
+
+        Args:
+            folder: is made where it is missing; files of these names are replaced, each as a whole or not at all.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: a folder or disk that refuses, or the result of a batch.
+        """
+        if self.fused.ndim != 3:
+            raise UserError(f"a batch of {len(self.fused)} results has no single image: give lists, and save each one")
+        pictures = {"fused": self.fused, "dehazed": self.dehazed}
+        if self.haze_density is not None:
+            pictures["haze"] = images.in_grey(self.haze_density)
+        files = {name: Path(folder) / f"{name}.png" for name in pictures}
+        for name, file in files.items():
+            images.write_image(file, pictures[name])
+        return tuple(files.values())
 
     def __repr__(self) -> str:
         """Shapes, not pixels."""
@@ -70,7 +95,8 @@ def load(
     tiling = Tiling(max_tile, overlap, refinements)
     found = read_weights([weights])
     about = {"name": str(weights), "sha256": _fingerprint(weights, found.params)}
-    return Fuser(dataclasses.replace(found, source={**found.source, **about}), tiling)
+    source = {name: x for name, x in found.source.items() if name != "folder"}  # of whoever trained them
+    return Fuser(dataclasses.replace(found, source={**source, **about}), tiling)
 
 
 def _fingerprint(weights: str | Path, params: Any) -> str:
@@ -90,18 +116,27 @@ class Fuser:
 
     Example:
         fuser = iassf_jax.load()
-        result = fuser(visible, infrared)
+        result = fuser("hazy.png", "thermal.png")  # or arrays; R, G, B
         result.fused  # uint8 [H, W, 3]
+        result.save("results")
     """
 
     def __init__(self, weights: Weights, tiling: Tiling | None = None) -> None:
         self.weights = weights
         self.predictor = make_predictor(build_model(weights.model), weights.params, pad_multiple=0, tiling=tiling)
 
+    def __repr__(self) -> str:
+        """Which weights, how large, for which haze, and where they run."""
+        name = self.weights.source.get("name", self.weights.model["name"])
+        about = [f"{sum(x.size for x in jax.tree.leaves(self.weights.params)):,} parameters"]
+        if name in shipped.names():
+            about.append(f"knows {shipped.card(name)['haze']}")
+        return f"Fuser({name}: {'; '.join(about)}; on {jax.devices()[0].device_kind})"
+
     def __call__(
         self,
-        visible: np.ndarray | Sequence[np.ndarray],
-        infrared: np.ndarray | Sequence[np.ndarray],
+        visible: Image | Sequence[Image],
+        infrared: Image | Sequence[Image],
         *,
         resize_infrared: bool = False,
         infrared_percentiles: Percentiles | None = None,
@@ -112,8 +147,8 @@ class Fuser:
         """Dehazes and fuses one pair, a list of pairs, or a batch.
 
         Args:
-            visible: uint8, uint16, or float in 0..1: [H, W, 3] (R, G, B), [H, W] or [H, W, 1]; a list of these, of any
-                sizes; or a batch [B, H, W, 3 or 1].
+            visible: uint8, uint16, or float in 0..1: [H, W, 3] (R, G, B; OpenCV reads B, G, R), [H, W] or [H, W, 1];
+                or the path of an image file; a list of these, of any sizes; or a batch [B, H, W, 3 or 1].
             infrared: the same, aligned with the visible image; three channels become their luma.
             resize_infrared: brings infrared images of another size to that of their visible ones (bilinear; area, where
                 they get smaller), which aligns them only if both show the same view.
@@ -136,7 +171,7 @@ class Fuser:
             options |= {"dehaze_strength": dehaze_strength, "infrared_strength": infrared_strength, "t0": t0}
             return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
-            raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
+            visible, infrared = (images.read_image(x) if isinstance(x, str | Path) else x for x in (visible, infrared))
         visible, infrared = np.asarray(visible), np.asarray(infrared)
         if visible.ndim != 4:
             return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths)
@@ -163,6 +198,7 @@ def prepare_pair(
         UserError: says which image is wrong in which way.
     """
     visible, infrared = _image(visible, "visible"), _image(infrared, "infrared")
+    _refuse_swapped(visible, infrared)
     visible = np.repeat(visible, 3, axis=2) if visible.shape[2] == 1 else visible
     infrared = images.one_channel(infrared)
     if infrared.shape != visible.shape[:2]:
@@ -197,6 +233,24 @@ def _check_values(x: np.ndarray, what: str) -> None:
         images.to_float(x)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
+
+
+def _refuse_swapped(visible: np.ndarray, infrared: np.ndarray) -> None:
+    """A grey visible image beside an infrared one in colours: whoever gave them took one for the other."""
+    if _saturation(visible) < 0.002 and _saturation(infrared) > 0.02:
+        raise UserError(
+            "the visible image is grey and the infrared one has colours: swap them (or, if the infrared image is in "
+            "false colours, save it in grey)"
+        )
+
+
+def _saturation(x: np.ndarray) -> float:
+    """Mean difference between the channels of an image [H, W, 1 or 3], as a share of its brightness; of a sample."""
+    if x.dtype.kind not in "uif":
+        return math.nan  # told later
+    step = max(1, max(x.shape[:2]) // 256)
+    sample = x[::step, ::step].astype(np.float64)
+    return float((sample.max(axis=2) - sample.min(axis=2)).mean() / max(abs(float(sample.mean())), 1e-9))
 
 
 def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -90,7 +90,7 @@ class _Video:
 
 def _opened(path: str) -> cv2.VideoCapture:
     if not Path(path).is_file():
-        raise UserError(f"{path}: is not there, or is no file: give a video")
+        raise UserError(f"{path}: there is no such file: give a video")
     reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     if not reader.isOpened():
         raise UserError(f"{path}: cannot be decoded as a video: convert it to .mp4 (H.264)")

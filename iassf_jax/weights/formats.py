@@ -82,7 +82,7 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     for path in paths:
         if not _is_there(path):
             known = f"a .pth or .safetensors file, or one of {', '.join(shipped.names())}"
-            raise UserError(f"{path}: is not there: give the folder of a training run, {known}")
+            raise UserError(f"{path}: there is no such file or folder: give the folder of a training run, {known}")
     if len(paths) == 1:
         folder = first.parent if first.name.startswith(_PART) else first
         if parts := sorted(folder.glob(f"{_PART}*")):
