@@ -58,6 +58,7 @@ def run(
     Raises:
         UserError: Gradio is missing, the port is taken, the address is not this machine's, or the weights are bad.
     """
+    print("starting the page (some seconds) ...", flush=True)
     gradio = _gradio()
     _check_address(host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes

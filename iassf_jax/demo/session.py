@@ -11,15 +11,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from iassf_jax.data import haze, images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
 from iassf_jax.report import pictures as visualize
+from iassf_jax.runtime import CompileClock
 from iassf_jax.scenes import generate_scene
 from iassf_jax.weights import shipped
 
@@ -214,34 +213,6 @@ class Session:
         while len(self._jobs) > KEPT_JOBS:
             shutil.rmtree(self._jobs.popleft(), ignore_errors=True)
         return folder
-
-
-class CompileClock:
-    """Measures how long JAX traces and compiles inside a `with` block; `seconds` says it afterwards."""
-
-    def __init__(self) -> None:
-        self._spans: list[tuple[float, float]] = []
-
-    def __enter__(self) -> "CompileClock":
-        jax.monitoring.register_event_duration_secs_listener(self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._note)
-
-    def _note(self, event: str, seconds: float, **_: Any) -> None:
-        if event.startswith("/jax/core/compile/"):
-            now = time.perf_counter()
-            self._spans.append((now - seconds, now))
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds; functions traced inside others count once."""
-        total, end = 0.0, -np.inf
-        for start, stop in sorted(self._spans):
-            total += max(0.0, stop - max(start, end))
-            end = max(end, stop)
-        return float(total)
 
 
 def make_examples(folder: Path) -> list[Example]:

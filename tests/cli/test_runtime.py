@@ -1,5 +1,6 @@
 """What this package sets up around JAX."""
 
+import time
 import types
 
 import jax
@@ -28,3 +29,16 @@ def test_memory_is_given_back_after_compiling(monkeypatch):
 def test_a_c_library_without_trimming_is_left_alone(monkeypatch):
     monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: types.SimpleNamespace())
     runtime.trim_after_compiling.__wrapped__()
+
+
+def test_compiling_is_measured():
+    seconds = {}
+    x = jnp.ones(7)
+    compiled = jax.jit(lambda x: jnp.sin(x) @ x)
+    for turn in ("first", "second"):
+        start = time.perf_counter()
+        with runtime.CompileClock() as clock:
+            compiled(x).block_until_ready()
+        seconds[turn] = clock.seconds
+        assert clock.seconds <= time.perf_counter() - start
+    assert seconds["first"] > 0 and seconds["second"] == 0
