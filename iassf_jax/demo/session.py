@@ -54,6 +54,9 @@ class Options:
     low: float = 1.0
     high: float = 99.0
     resize_infrared: bool = False
+    dehaze_strength: float = 1.0
+    infrared_strength: float = 1.0
+    t0: float | None = None
 
     def percentiles(self) -> tuple[float, float] | None:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
@@ -62,6 +65,11 @@ class Options:
         if self.low is None or self.high is None:
             raise UserError("infrared percentiles: fill in both, e.g. 1 and 99")
         return self.low, self.high
+
+    def strengths(self) -> dict[str, float | None]:
+        """How much haze is taken off and how much infrared is added, as `Fuser` takes it."""
+        names = ("dehaze_strength", "infrared_strength", "t0")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +165,7 @@ class Session:
                     *seen, resize_infrared=options.resize_infrared, infrared_percentiles=percentiles
                 )
                 start = time.perf_counter()
-                result = network(*pair)
+                result = network(*pair, **options.strengths())
                 seconds = time.perf_counter() - start
             except UserError as error:
                 raise UserError(for_page(str(error))) from None

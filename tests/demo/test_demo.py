@@ -24,8 +24,9 @@ class Network:
     def __init__(self, density=True):
         self.density, self.seen = density, []
 
-    def __call__(self, visible, infrared):
+    def __call__(self, visible, infrared, **strengths):
         self.seen.append((visible, infrared))
+        self.strengths = strengths
         grey = images.to_8_bits(np.rint(65535 * images.to_float(infrared)).astype(np.uint16))
         density = np.linspace(0, 1, grey.size, dtype=np.float32).reshape(grey.shape) if self.density else None
         weights = {"vi": np.float32([0.25, 0.75]), "ir": np.float32([0.5, 0.5])} if self.density else {}
@@ -82,6 +83,18 @@ def test_options_reach_the_network(network, session, pair, tmp_path):
     assert infrared.shape == (40, 56) and infrared.min() == 0 and infrared.max() == 1
     shown = images.read_image(job.infrared)
     assert shown.min() == 0 and shown.max() == 255 and job.notes == ()
+
+
+def test_strengths_reach_the_network(network, session, pair):
+    session.run(*pair)
+    assert network.strengths == {"dehaze_strength": 1.0, "infrared_strength": 1.0, "t0": None}
+    session.run(*pair, Options(dehaze_strength=0.5, infrared_strength=0.25, t0=0.05))
+    assert network.strengths == {"dehaze_strength": 0.5, "infrared_strength": 0.25, "t0": 0.05}
+
+
+def test_a_pair_the_wrong_way_round_is_told(session, pair):
+    with pytest.raises(UserError, match="swap them"):
+        session.run(pair[1], pair[0])
 
 
 def test_raw_thermal_data_gets_a_note(session, pair, tmp_path):
