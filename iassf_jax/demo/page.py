@@ -198,7 +198,7 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             parts["t0"] = gradio.Number(
                 None,
                 label="Least transmission",
-                info="Above 0 to 1, e.g. 0.05: the lower, the more haze goes, with more noise. Empty: the weights' own.",
+                info="Above 0 to 1, e.g. 0.05: lower takes off more haze, with more noise. Empty: the weights' own.",
             )
 
 
