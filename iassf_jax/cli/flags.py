@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import runpy
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -47,6 +48,18 @@ def make_configs_importable(path: str) -> None:
     package = types.ModuleType("configs")
     package.__path__ = [str(folder), str(SHIPPED)]
     sys.modules["configs"] = package
+
+
+def load_config(name: str) -> ConfigDict:
+    """A config by its file, or by the name of a shipped one, e.g. "msrs" or "experiments/alpha:haze"; locked.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, _, argument = config_path(name).partition(":")
+    make_configs_importable(path)
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(argument) if argument else get_config()
 
 
 class Flags:
