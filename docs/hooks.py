@@ -45,7 +45,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if outside == ROOT / "README.md":
             up = "../" * page.file.src_uri.count("/")
             return f"[{text}]({up}index.md{'#' if anchor else ''}{anchor})"
-        within = (ROOT / "docs") in outside.parents or page.file.src_uri == "index.md" and (ROOT / "docs" / path).exists()
+        within = (
+            (ROOT / "docs") in outside.parents or page.file.src_uri == "index.md" and (ROOT / "docs" / path).exists()
+        )
         return match.group(0) if within else text
 
     return _LINK.sub(linked, markdown)

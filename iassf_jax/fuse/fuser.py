@@ -95,8 +95,7 @@ def load(
     tiling = Tiling(max_tile, overlap, refinements)
     found = read_weights([weights])
     about = {"name": str(weights), "sha256": _fingerprint(weights, found.params)}
-    source = {name: x for name, x in found.source.items() if name != "folder"}  # of whoever trained them
-    return Fuser(dataclasses.replace(found, source={**source, **about}), tiling)
+    return Fuser(dataclasses.replace(found, source={**found.source, **about}), tiling)
 
 
 def _fingerprint(weights: str | Path, params: Any) -> str:

@@ -182,6 +182,7 @@ def test_weights_by_name_with_their_hash():
     fuser = iassf_jax.load("iassf-msrs")
     assert fuser.weights.source["name"] == "iassf-msrs"
     assert fuser.weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
+    assert fuser.weights.source.keys() <= {"name", "sha256", "step"}, "names of whoever trained them"
 
 
 def test_a_folder_of_the_name_is_not_taken_for_them(tmp_path, monkeypatch):
