@@ -16,6 +16,7 @@ def leave(capsys, *argv):
     return left.value.code, capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize(
     "argv, words",
     [
