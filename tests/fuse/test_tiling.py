@@ -14,8 +14,7 @@ from iassf_jax.models.layers import resize_bilinear, resize_bilinear_aligned
 from iassf_jax.models.whole_image import GLOBALS, Region, resize_aligned_into, resize_into
 
 NETWORKS = {
-    "iassf": dict(tiny.get_config().model)
-    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3},
+    "iassf": dict(tiny.get_config().model) | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3},
     "iassf_release": {"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8},
 }
 
