@@ -1,21 +1,26 @@
 """Joint dehazing and fusion of visible and infrared images in one network (IASSF, arXiv 2411.12586), in JAX.
 
     fuser = iassf_jax.load()
-    result = fuser(visible, infrared)  # NumPy in, NumPy out: result.fused, result.dehazed, result.haze_density
+    result = fuser("hazy.png", "thermal.png")  # or NumPy arrays; result.fused, result.dehazed, result.haze_density
+    result.save("results")
 
 Importing this package does not import JAX: data workers do it too.
 """
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_OF_FUSER = ("Fuser", "Result", "load")
-__all__ = ["Fuser", "Result", "__version__", "load"]
+_MODULES = {
+    "Fuser": "iassf_jax.fuse.fuser",
+    "Result": "iassf_jax.fuse.fuser",
+    "load": "iassf_jax.fuse.fuser",
+    "read_image": "iassf_jax.data.images",
+}
+__all__ = ["Fuser", "Result", "__version__", "load", "read_image"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _OF_FUSER:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from iassf_jax.fuse import fuser
-
-    return getattr(fuser, name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -2,7 +2,9 @@
 
 import ctypes
 import functools
+import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,34 @@ def trim_after_compiling() -> None:
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(on_event)
+
+
+class CompileClock:
+    """Measures how long JAX traces and compiles inside a `with` block; `seconds` says it afterwards."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+
+    def __enter__(self) -> "CompileClock":
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._note)
+
+    def _note(self, event: str, seconds: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            now = time.perf_counter()
+            self._spans.append((now - seconds, now))
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds; functions traced inside others count once."""
+        total, end = 0.0, -math.inf
+        for start, stop in sorted(self._spans):
+            total += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return float(total)
 
 
 def run_once(function: Callable[..., Any], *args: Any) -> Any:

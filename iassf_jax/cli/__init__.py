@@ -1,7 +1,9 @@
-"""The command line."""
+"""The command line.
+
+Messages of XLA's own (slow compilations, features of the processor) stay off the terminal, unless TF_CPP_MIN_LOG_LEVEL
+asks for them; it is read when JAX is imported, which comes later.
+"""
 
 import os
 
-# Not XLA's own log, which would ask users to file a bug where compiling is slow: what fails comes as an exception.
-# XLA reads this when JAX is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

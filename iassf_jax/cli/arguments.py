@@ -56,7 +56,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, "", (), [], False) or action.required:
+        if action.default is None or action.default is False or action.default in ("", (), []) or action.required:
             return action.help
         return super()._get_help_string(action)
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import runpy
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -47,6 +48,18 @@ def make_configs_importable(path: str) -> None:
     package = types.ModuleType("configs")
     package.__path__ = [str(folder), str(SHIPPED)]
     sys.modules["configs"] = package
+
+
+def load_config(name: str) -> ConfigDict:
+    """A config by its file, or by the name of a shipped one, e.g. "msrs" or "experiments/alpha:haze"; locked.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, _, argument = config_path(name).partition(":")
+    make_configs_importable(path)
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(argument) if argument else get_config()
 
 
 class Flags:
@@ -117,7 +130,7 @@ def _parsed(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 
 def _with_config_path(argv: list[str]) -> list[str]:
-    """The arguments, with the file of what `--config` names."""
+    """The arguments, with the file of what `--config` names, before what changes its fields."""
     found = []
     words = iter(argv)
     for word in words:
@@ -128,7 +141,7 @@ def _with_config_path(argv: list[str]) -> list[str]:
         value = value if equals else next(words, "")
         path = config_path(value)
         make_configs_importable(path)
-        found.append(f"--config={path}")
+        found.insert(1, f"--config={path}")
     return found
 
 
@@ -148,7 +161,7 @@ def _check_overrides(argv: list[str]) -> None:
                 near = difflib.get_close_matches(part, known, 1)
                 base = ".".join(["--config", *parts[:i]])
                 has = f"did you mean {base}.{near[0]}?" if near else f"it has {', '.join(known) or 'no parts'}"
-                raise UserError(f"--{name}: {base} has no {part!r}: {has}")
+                raise UserError(f"--{name}: there is no {part} in {base}: {has}")
             section = section[part]
 
 

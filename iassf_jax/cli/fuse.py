@@ -37,6 +37,9 @@ def add(commands: Commands) -> None:
     )
     fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
     fuse.add_argument(
+        "--manifest", action="store_true", help="beside a single image file too: what it was made of; folders have one"
+    )
+    fuse.add_argument(
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
     )
     fuse.add_argument(
@@ -132,7 +135,8 @@ def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
     from iassf_jax.fuse.pairs import Affixes
 
     affixes = Affixes(args.visible_prefix, args.visible_suffix, args.infrared_prefix, args.infrared_suffix)
-    options = Options(args.save, shard=args.shard, damaged=args.damaged == "read", affixes=affixes, **how)
+    read = {"damaged": args.damaged == "read", "affixes": affixes, "manifest": args.manifest}
+    options = Options(args.save, shard=args.shard, **read, **how)
     with tqdm(unit="pair", disable=None) as bar:
         made, there, problems, notes = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
@@ -157,8 +161,8 @@ def _tell(notes: Iterable[tuple[str, Any]]) -> None:
 def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.video import fuse_videos
 
-    if args.save or args.shard != (1, 1):
-        raise UserError("--save and --shard are for images: leave them out for videos")
+    if args.save or args.manifest or args.shard != (1, 1):
+        raise UserError("--save, --manifest and --shard are for images: leave them out for videos")
     with tqdm(unit="frame", disable=None) as bar:
         count, notes, problems = fuse_videos(
             fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how

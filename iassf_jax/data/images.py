@@ -307,6 +307,11 @@ def to_uint8(image: Array) -> Array:
     return np.rint(255 * (np.clip(image, -1, 1) * np.float32(0.5) + np.float32(0.5))).astype(np.uint8)
 
 
+def in_grey(values: Array) -> Array:
+    """Numbers in 0..1, such as a haze density, as the grey levels 0..255: float of any shape -> uint8, same shape."""
+    return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes a file as a whole or not at all; parent folders are made.
 

@@ -6,6 +6,7 @@ Gradio is imported inside functions: it is an extra, and most of this package's 
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -58,6 +59,7 @@ def run(
     Raises:
         UserError: Gradio is missing, the port is taken, the address is not this machine's, or the weights are bad.
     """
+    print("starting the page (some seconds) ...", file=sys.stderr, flush=True)
     gradio = _gradio()
     _check_address(host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes
@@ -190,6 +192,14 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             )
             limits = f"{session.max_pixels:,} pixels and {session.max_bytes / 2**20:.1f} MiB an image"
             gradio.Markdown(f"Limits: {limits}, one job at a time.")
+        with gradio.Column(min_width=300):
+            parts["dehaze"] = gradio.Slider(0, 1, 1, step=0.05, label="Haze taken off", info="0: the hazy image")
+            parts["heat"] = gradio.Slider(0, 1, 1, step=0.05, label="Infrared added", info="0: the dehazed image")
+            parts["t0"] = gradio.Number(
+                None,
+                label="Least transmission",
+                info="Above 0 to 1, e.g. 0.05: lower takes off more haze, with more noise. Empty: the weights' own.",
+            )
 
 
 def _outputs(gradio: Any) -> dict[str, Any]:
@@ -247,11 +257,9 @@ def _wire(
         picked = {inputs["visible"]: str(example.visible), inputs["infrared"]: str(example.infrared)}
         return picked | preview(str(example.visible), str(example.infrared))
 
-    def work(
-        visible: str | None, infrared: str | None, weights: str, stretch: bool, low: float, high: float, resize: bool
-    ) -> dict[Any, Any]:
+    def work(visible: str | None, infrared: str | None, *chosen: Any) -> dict[Any, Any]:
         try:
-            job = session.run(visible, infrared, Options(weights, stretch, low, high, resize))
+            job = session.run(visible, infrared, Options(*chosen))
         except UserError as error:
             return values(status=demo_session.status_html(str(error), error=True))
         return values(**_of_job(gradio, job))
@@ -267,7 +275,8 @@ def _wire(
         file.upload(lambda: gradio.Gallery(selected_index=None), None, inputs["gallery"], queue=False, **private)
     inputs["gallery"].select(pick, None, [*files, *shown], **in_order)
     inputs["weights"].change(haze_line, inputs["weights"], inputs["weights"], show_progress="hidden", **private)
-    chosen = [inputs[name] for name in ("weights", "stretch", "low", "high", "resize")]
+    # In the order of the fields of Options.
+    chosen = [inputs[name] for name in ("weights", "stretch", "low", "high", "resize", "dehaze", "heat", "t0")]
     inputs["run"].click(work, [*files, *chosen], shown, show_progress_on=[outputs["status"]], **private)
 
 

@@ -11,9 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from iassf_jax.data import haze, images
@@ -21,7 +19,9 @@ from iassf_jax.data.levels import Percentiles
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
 from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair
+from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.report import pictures as visualize
+from iassf_jax.runtime import CompileClock
 from iassf_jax.scenes import generate_scene
 from iassf_jax.weights import shipped
 
@@ -57,6 +57,9 @@ class Options:
     low: float = 1.0
     high: float = 99.0
     resize_infrared: bool = False
+    dehaze_strength: float = 1.0
+    infrared_strength: float = 1.0
+    t0: float | None = None
 
     def percentiles(self) -> Percentiles:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
@@ -65,6 +68,10 @@ class Options:
         if self.low is None or self.high is None:
             raise UserError("infrared percentiles: fill in both, e.g. 1 and 99")
         return self.low, self.high
+
+    def strengths(self) -> Strengths:
+        """How much haze is taken off and how much infrared is added; a UserError outside their ranges."""
+        return Strengths(self.dehaze_strength, self.infrared_strength, self.t0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,13 +159,13 @@ class Session:
             raise UserError("two images are needed: choose an example, or upload a visible and an infrared image")
         percentiles = options.percentiles()
         network = self._network(options.weights)
-        seen = self._read(visible, images.read_visible), self._read(infrared, images.read_infrared)
+        seen = self._read(visible, images.read_visible), self._read(infrared, images.read_image)
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
                 pair = prepare_pair(*seen, Preparation(options.resize_infrared, percentiles))
                 start = time.perf_counter()
-                result = network.fuse_prepared(pair)
+                result = network.fuse_prepared(pair, options.strengths())
                 seconds = time.perf_counter() - start
             except UserError as error:
                 raise UserError(for_page(str(error))) from None
@@ -175,7 +182,7 @@ class Session:
             "hazy": images.to_8_bits(visible),
             "infrared": images.to_8_bits(infrared),
             "density_map": None if density is None else visualize.colour_map(density),
-            "density": None if density is None else np.rint(255 * np.clip(density, 0, 1)).astype(np.uint8),
+            "density": None if density is None else images.in_grey(density),
             "dehazed": result.dehazed,
             "fused": result.fused,
         }
@@ -213,34 +220,6 @@ class Session:
         while len(self._jobs) > KEPT_JOBS:
             shutil.rmtree(self._jobs.popleft(), ignore_errors=True)
         return folder
-
-
-class CompileClock:
-    """Measures how long JAX traces and compiles inside a `with` block; `seconds` says it afterwards."""
-
-    def __init__(self) -> None:
-        self._spans: list[tuple[float, float]] = []
-
-    def __enter__(self) -> "CompileClock":
-        jax.monitoring.register_event_duration_secs_listener(self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._note)
-
-    def _note(self, event: str, seconds: float, **_: Any) -> None:
-        if event.startswith("/jax/core/compile/"):
-            now = time.perf_counter()
-            self._spans.append((now - seconds, now))
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds; functions traced inside others count once."""
-        total, end = 0.0, -np.inf
-        for start, stop in sorted(self._spans):
-            total += max(0.0, stop - max(start, end))
-            end = max(end, stop)
-        return float(total)
 
 
 def make_examples(folder: Path) -> list[Example]:

@@ -132,7 +132,7 @@ def _jobs(
         for stem, path in _by_stem(folder).items():
             missing = [what for what, found in zip(("visible", "infrared"), sources, strict=True) if stem not in found]
             if missing:
-                problems.append(Problem(str(path), f"has no {' and no '.join(missing)} partner of its name"))
+                problems.append(Problem(str(path), f"there is no {' and no '.join(missing)} image of this name"))
             else:
                 jobs.append((name, stem, (path, sources[1][stem], sources[0][stem])))
     wanted = {stem for _, stem, _ in jobs}

@@ -8,7 +8,17 @@ import numpy as np
 
 from iassf_jax.data import levels
 from iassf_jax.data.notes import Note
-from iassf_jax.fuse.prepare import Limits, Looked, Preparation, Prepared, apply, look, shaped, what_was_found
+from iassf_jax.fuse.prepare import (
+    Limits,
+    Looked,
+    Preparation,
+    Prepared,
+    apply,
+    look,
+    refuse_swapped,
+    shaped,
+    what_was_found,
+)
 
 Array = np.ndarray[Any, Any]
 _FIRST = 8  # frames that are looked at before the first one is made
@@ -29,10 +39,13 @@ def prepare_clip(pairs: Iterable[tuple[Array, Array]], how: Preparation, notes: 
     Raises:
         UserError: as `prepare_pair`.
     """
-    frames = (shaped(*pair, how) for pair in pairs)
-    first = list(itertools.islice(frames, _FIRST))
+    pairs = iter(pairs)
+    first = list(itertools.islice(pairs, _FIRST))
     if not first:
         return
+    refuse_swapped(*first[-1])
+    first = [shaped(*pair, how) for pair in first]
+    frames = (shaped(*pair, how) for pair in pairs)
     looked = _joined([look(*pair, how) for pair in first])
     notes += what_was_found(*first[0], looked, how)
     for number, (visible, infrared) in enumerate(itertools.chain(first, frames)):

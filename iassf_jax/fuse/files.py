@@ -41,6 +41,7 @@ class Options:
         orient: one of `reading.ORIENTS`.
         damaged: reads JPEG files that are cut off, as far as they go.
         affixes: of the names of partners.
+        manifest: writes STEM_manifest.json beside a single image file too; folders always have one.
     """
 
     save: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Options:
     orient: str = "same"
     damaged: bool = False
     affixes: Affixes = NO_AFFIXES
+    manifest: bool = False
 
     def __post_init__(self) -> None:
         check_orient(self.orient)
@@ -90,7 +92,9 @@ def fuse_files(
     index, count = options.shard
     items = items[index - 1 :: count]
     path = _manifest_path(items, Path(output), options.shard)
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    in_folder = not items or items[0].root is not None
+    kept = in_folder or options.manifest
+    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)), kept)
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -105,8 +109,8 @@ def fuse_files(
             notes += [(item, note) for note in said]
         progress(len(there) + done, len(items))
         manifest.write(made, problems)
-    if not (made or there) and items and items[0].root is None:
-        path.unlink()  # nothing stands beside it that it could tell about
+    if not (made or there or in_folder):
+        path.unlink(missing_ok=True)  # nothing stands beside it that it could tell about
     return Outcome([item for item in todo if item.stem in made], there, problems, notes)
 
 
@@ -164,7 +168,7 @@ def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], r
         if kind == "dehazed":
             images.write_image(item.output(kind), result.dehazed)
         elif kind == "haze" and result.haze_density is not None:
-            images.write_image(item.output(kind), np.rint(255 * np.clip(result.haze_density, 0, 1)).astype(np.uint8))
+            images.write_image(item.output(kind), images.in_grey(result.haze_density))
         elif kind == "panel":
             images.write_image(item.output(kind), panel(pair.visible, pair.infrared, result))
     images.write_image(item.target, result.fused)

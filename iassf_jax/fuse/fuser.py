@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from iassf_jax.data import images
 from iassf_jax.data.levels import Percentiles
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair, stacked
+from iassf_jax.fuse.reading import read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.models import build_model
 from iassf_jax.runtime import use_compilation_cache
 from iassf_jax.weights import shipped
 from iassf_jax.weights.formats import Weights, read_weights
+
+Image = np.ndarray | str | Path
+"""An array, or a file that `iassf_jax.read_image` reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +43,28 @@ class Result:
     dehazed: np.ndarray
     haze_density: np.ndarray | None
     prompt_weights: Mapping[str, np.ndarray]
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Writes `fused.png`, `dehazed.png` and, where there is a density, `haze.png` (grey, 255 for 1).
+
+        Args:
+            folder: is made where it is missing; files of these names are replaced, each as a whole or not at all.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: a folder or disk that refuses, or the result of a batch.
+        """
+        if self.fused.ndim != 3:
+            raise UserError(f"a batch of {len(self.fused)} results has no single image: give lists, and save each one")
+        pictures = {"fused": self.fused, "dehazed": self.dehazed}
+        if self.haze_density is not None:
+            pictures["haze"] = images.in_grey(self.haze_density)
+        files = {name: Path(folder) / f"{name}.png" for name in pictures}
+        for name, file in files.items():
+            images.write_image(file, pictures[name])
+        return tuple(files.values())
 
     def __repr__(self) -> str:
         """Shapes, not pixels."""
@@ -87,18 +116,27 @@ class Fuser:
 
     Example:
         fuser = iassf_jax.load()
-        result = fuser(visible, infrared)
+        result = fuser("hazy.png", "thermal.png")  # or arrays; R, G, B
         result.fused  # uint8 [H, W, 3]
+        result.save("results")
     """
 
     def __init__(self, weights: Weights, tiling: Tiling | None = None) -> None:
         self.weights = weights
         self.predictor = make_predictor(build_model(weights.model), weights.params, pad_multiple=0, tiling=tiling)
 
+    def __repr__(self) -> str:
+        """Which weights, how large, for which haze, and where they run."""
+        name = self.weights.source.get("name", self.weights.model["name"])
+        about = [f"{sum(x.size for x in jax.tree.leaves(self.weights.params)):,} parameters"]
+        if name in shipped.names():
+            about.append(f"knows {shipped.card(name)['haze']}")
+        return f"Fuser({name}: {'; '.join(about)}; on {jax.devices()[0].device_kind})"
+
     def __call__(
         self,
-        visible: np.ndarray | Sequence[np.ndarray],
-        infrared: np.ndarray | Sequence[np.ndarray],
+        visible: Image | Sequence[Image],
+        infrared: Image | Sequence[Image],
         *,
         resize_infrared: bool = False,
         infrared_percentiles: Percentiles = "auto",
@@ -111,8 +149,8 @@ class Fuser:
         """Dehazes and fuses one pair, a list of pairs, or a batch.
 
         Args:
-            visible: uint8, uint16, or float in 0..1: [H, W, 3] (R, G, B), [H, W] or [H, W, 1]; a list of these, of any
-                sizes; or a batch [B, H, W, 3 or 1].
+            visible: uint8, uint16, or float in 0..1: [H, W, 3] (R, G, B; OpenCV reads B, G, R), [H, W] or [H, W, 1];
+                or the path of an image file; a list of these, of any sizes; or a batch [B, H, W, 3 or 1].
             infrared: the same, aligned with the visible image; three channels become their luma.
             resize_infrared, infrared_percentiles, visible_percentiles, infrared_border: see `Preparation`. What is done
                 to an image of its own accord is told as a warning.
@@ -131,7 +169,7 @@ class Fuser:
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
             return [self._pair(*pair, how, strengths) for pair in zip(visible, infrared, strict=True)]
-        if isinstance(visible, str | Path) or np.ndim(visible) != 4:
+        if isinstance(visible, str | Path) or isinstance(infrared, str | Path) or np.ndim(visible) != 4:
             return self._pair(visible, infrared, how, strengths)
         visible, infrared = np.asarray(visible), np.asarray(infrared)
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
@@ -141,9 +179,19 @@ class Fuser:
         return _result(without_border(self.predictor(visible, infrared, strengths), borders))
 
     def _pair(self, visible: Any, infrared: Any, how: Preparation, strengths: Strengths) -> Result:
-        if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
-            raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
-        return self.fuse_prepared(prepare_pair(visible, infrared, how), strengths)
+        notes: list[Note] = []
+        paths = [isinstance(x, str | Path) for x in (visible, infrared)]
+        if all(paths):
+            visible, infrared = read_pair(str(visible), str(infrared), "same", False, notes)
+        elif any(paths):
+            numbers = images.Reading(numbers=True)
+            visible, infrared = (
+                images.read_image(x, numbers) if path else x for x, path in zip((visible, infrared), paths, strict=True)
+            )
+        pair = prepare_pair(visible, infrared, how, notes)
+        for note in notes:
+            warnings.warn(str(note), UserWarning, stacklevel=3)
+        return self.fuse_prepared(pair, strengths)
 
     def fuse_prepared(self, pair: Prepared, strengths: Strengths = FULL) -> Result:
         """A call on one pair as `prepare_pair` gives it, which is not looked at again."""

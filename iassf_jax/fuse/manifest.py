@@ -20,8 +20,10 @@ class Manifest:
         damaged: a manifest that cannot be read.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any], shards: Iterable[Path] = ()) -> None:
+    def __init__(self, path: Path, about: Mapping[str, Any], shards: Iterable[Path] = (), kept: bool = True) -> None:
+        """Reads what is there; `kept`: whether to write one where there is none."""
         self.path = path
+        self._kept = kept or path.is_file()
         self.about = json.loads(json.dumps(about))
         self.items: dict[str, dict[str, Any]] = {}
         self.other: dict[str, tuple[Path, list[str]]] = {}
@@ -70,6 +72,8 @@ class Manifest:
 
     def write(self, made: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem]) -> None:
         """Writes the file with what is done so far; what an earlier run of the same settings made stays listed."""
+        if not self._kept:
+            return
         failures = [dataclasses.asdict(problem) for problem in problems]
         text = json.dumps({**self.about, "items": {**self._own, **made}, "failures": failures}, indent=2)
         images.write_bytes(self.path, (text + "\n").encode())

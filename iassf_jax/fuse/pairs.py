@@ -86,14 +86,20 @@ def find_items(
         items, problems = [_single(visible, infrared, output)], []
     else:
         if output.suffix.lower() in IMAGE_SUFFIXES:
+            if one := [path for path in (visible, infrared) if os.path.isfile(path)]:
+                raise UserError(
+                    f"{one[0]} is one image, and the other input a folder or a glob: name its partner, or give an "
+                    "--output without a suffix"
+                )
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
         sides = [_files(path, *affixes.of(side)) for side, path in (("visible", visible), ("infrared", infrared))]
         items, problems = _partners(*sides, output)
         if not items:
             names = " and ".join(f"'{files[0].name}'" for files in sides)
             raise UserError(
-                f"{visible} and {infrared}: no image has a partner, the first are called {names}: name pairs alike, or "
-                "say what differs with --visible-suffix, --infrared-suffix, --visible-prefix and --infrared-prefix"
+                f"{visible} and {infrared}: no visible and infrared image share a name, the first are called {names}: "
+                "name the two of a pair alike, or say what differs with --visible-suffix, --infrared-suffix, "
+                "--visible-prefix and --infrared-prefix"
             )
     _check_inputs_stay(items, output)
     return items, problems
@@ -129,7 +135,9 @@ def _files(path: str, prefix: str, suffix: str) -> list[_File]:
         elif Path(path).exists():
             found, expression = [path], re.compile("")
         elif not glob.has_magic(path):
-            raise UserError(f"{path}: is not there: give an image, a folder of images, or a glob in quotes")
+            raise UserError(
+                f"{path}: there is no such file or folder: give an image, a folder of images, or a glob in quotes"
+            )
         else:
             found, expression = sorted(glob.glob(path, recursive=True)), _expression(path)
             found = [name for name in found if Path(name).suffix.lower() in IMAGE_SUFFIXES and Path(name).is_file()]
@@ -205,7 +213,8 @@ def _partners(visible: Sequence[_File], infrared: Sequence[_File], output: Path)
         if not all(pair):
             there, lacking = ("visible", "infrared") if pair[0] else ("infrared", "visible")
             path = (pair[0] or pair[1])[0].path
-            problems.append(Problem(path, f"is {there} and has no {lacking} partner: name it alike, or remove it"))
+            remedy = f"name the two of a pair alike, or remove the {there} one"
+            problems.append(Problem(path, f"there is no {lacking} image of this name: {remedy}"))
         elif many:
             problems += many
         else:

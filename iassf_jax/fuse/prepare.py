@@ -1,6 +1,7 @@
 """From a pair of images as files and cameras give them to the pair that networks take."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -88,6 +89,7 @@ def prepare_pair(
     Raises:
         UserError: says which image is wrong in which way.
     """
+    refuse_swapped(visible, infrared)
     visible, infrared = shaped(visible, infrared, how)
     looked = look(visible, infrared, how)
     said = what_was_found(visible, infrared, looked, how)
@@ -192,6 +194,24 @@ def _check_values(x: Array, what: str) -> None:
         option = f"{what}_percentiles, --{what}-percentiles 1 99"
         stretch = x.dtype.kind in "uif" and np.isfinite(x).all()
         raise UserError(f"{what}: {error}" + (f", or stretch it ({option})" if stretch else "")) from None
+
+
+def refuse_swapped(visible: Array, infrared: Array) -> None:
+    """A grey visible image beside an infrared one in colours: whoever gave them took one for the other."""
+    if _saturation(_image(visible, "visible")) < 0.002 and _saturation(_image(infrared, "infrared")) > 0.02:
+        raise UserError(
+            "the visible image is grey and the infrared one has colours: swap them (or, if the infrared image is in "
+            "false colours, save it in grey)"
+        )
+
+
+def _saturation(x: Array) -> float:
+    """Mean difference between the channels of an image [H, W, 1 or 3], as a share of its brightness; of a sample."""
+    if x.dtype.kind not in "uif":
+        return math.nan  # told later
+    step = max(1, max(x.shape[:2]) // 256)
+    sample = x[::step, ::step].astype(np.float64)
+    return float((sample.max(axis=2) - sample.min(axis=2)).mean() / max(abs(float(sample.mean())), 1e-9))
 
 
 def _resized(x: Array, size: tuple[int, int]) -> Array:

@@ -44,7 +44,7 @@ def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: li
         notes: what should be said of the files is appended to it.
 
     Returns:
-        Visible [H, W, 3] and infrared [H, W].
+        Both as they are stored, [H, W] or [H, W, 3]: `prepare_pair` tells by their colours whether they were swapped.
 
     Raises:
         UserError: as `images.read_image`.
@@ -57,4 +57,4 @@ def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: li
         notes += [Note(f"the {side} image {note.about}", note.detail) for note in said]
     turns = orientations((tags[0], tags[1]), orient, 1, notes)
     first, second = (upright(image, turn) for image, turn in zip(found, turns, strict=True))
-    return images.three_channels(first), images.one_channel(second)
+    return first, second

@@ -114,7 +114,7 @@ def described(path: str) -> Video:
 def _opened(path: str, raw: bool = False) -> cv2.VideoCapture:
     """`raw`: frames come as they are stored; OpenCV does that right for grey ones alone, and warns of others."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: is not there, or is no file: give a video")
+        raise UserError(f"{path}: there is no such file: give a video")
     level: Any = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0] if raw else [])

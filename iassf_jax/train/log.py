@@ -4,9 +4,10 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import tensorboardX
@@ -54,6 +55,13 @@ class RunLog:
             self._bar.set_postfix_str(f"loss {float(values['train/loss']):.4f}")
         else:
             self.say(f"step {step}/{self._num_steps}  {text}")
+
+    def bar(self, pairs: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+        """`pairs` as they come, with a bar of their own on a terminal, else after a line."""
+        if self._bar is None:
+            self.say(f"{what} {total} pairs ...")
+            return pairs
+        return tqdm(pairs, total=total, desc=what, unit="pair", leave=False, dynamic_ncols=True)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Saves uint8[H, W, 3] as a PNG and for TensorBoard."""

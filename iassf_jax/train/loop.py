@@ -1,6 +1,7 @@
 """A training run: the loop around `training.train_step`, with checkpoints, logs, validation and clean stops."""
 
 import collections
+import contextlib
 import functools
 import math
 import signal
@@ -23,6 +24,7 @@ from iassf_jax.fuse.network import make_predictor
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
+from iassf_jax.runtime import CompileClock
 from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
 from iassf_jax.train.config_checks import check_config
@@ -48,6 +50,18 @@ class StopRequest:
         if self._main_thread:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def at_once(self, wanted: bool) -> Iterator[None]:
+        """Within it, where it is wanted, a signal ends the process at once, also while XLA compiles."""
+        caught = self._before if wanted and self._main_thread else ()
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            for number in caught:
+                signal.signal(number, self._ask)
 
     def _ask(self, number: int, _: object) -> None:
         if self.asked and number == signal.SIGINT:
@@ -127,8 +141,8 @@ class Run:
         """The file names of a batch."""
         return ", ".join(self.source.stems[i] for i in batch["index"])
 
-    def validate(self, step: int, log: RunLog) -> None:
-        """Scores validation pairs, which training never sees, and draws the first of them."""
+    def validate(self, step: int, log: RunLog, stop: StopRequest) -> None:
+        """Scores validation pairs, which training never sees, and draws the first of them; gives up if asked to."""
         settings = self.config.eval
         if not settings.num_images:
             return
@@ -136,7 +150,9 @@ class Run:
         indices = evaluation.spread(len(self.val_source), settings.num_images)
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
         scores, shown = collections.defaultdict(list), []
-        for result in evaluation.predict(predictor, examples):
+        for result in log.bar(evaluation.predict(predictor, examples), len(indices), "validating"):
+            if stop.asked:
+                return
             for name, value in evaluation.score(result).items():
                 scores[name].append(value)
             if len(shown) < settings.num_samples:
@@ -159,8 +175,8 @@ def num_steps(train: ConfigDict, num_pairs: int) -> int:
 class Pending:
     """Metrics of a step that may still be running; looked at one step late, so that the device never waits."""
 
-    def __init__(self, run: Run, log: RunLog, start: int) -> None:
-        self._run, self._log = run, log
+    def __init__(self, run: Run, log: RunLog, start: int, clock: CompileClock) -> None:
+        self._run, self._log, self._clock = run, log, clock
         self._waiting: tuple[int, dict[str, Any], dict[str, np.ndarray]] | None = None
         self._since, self._done = time.monotonic(), start
 
@@ -183,7 +199,7 @@ class Pending:
             )
         self._log.advance()
         if step % self._run.config.train.log_every == 0 or step == self._run.num_steps:
-            now = time.monotonic()
+            now = time.monotonic() - self._clock.seconds  # of compiling, which says nothing about steps
             rate = (step - self._done) * len(batch["index"]) / max(now - self._since, 1e-9)
             self._since, self._done = now, step
             self._log.write(step, {**values, "train/images_per_second": rate})
@@ -210,9 +226,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     try:
         start = run.resume()
         save_config(workdir, config)
-        with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
+        with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop, CompileClock() as clock:
             _announce(run, log, start)
-            _loop(run, log, stop, start, profile_steps)
+            _loop(run, log, stop, Pending(run, log, start, clock), start, profile_steps)
     finally:
         run.close()
     return run.state
@@ -243,20 +259,28 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
     log.say(f"{pairs}; {words} {run.num_steps} steps on {kind}")
 
 
-def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: int) -> None:
-    pending = Pending(run, log, start)
+def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int, profile_steps: int) -> None:
+    compiled: set[tuple[int, ...]] = set()
     due = functools.partial(_due, run.num_steps)
     for step, batch in _steps(run, start, profile_steps):
         arrays = {name: x for name, x in batch.items() if name != "index"}
-        run.state, metrics = run.step_function(run.state, arrays)
+        if is_new := (shape := arrays["hazy"].shape) not in compiled:
+            compiled.add(shape)
+            size = f"{shape[2]} x {shape[1]} pixels"
+            log.say(f"compiling the train step for {size} (about a minute, once per machine) ...")
+        with stop.at_once(is_new):
+            run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
-        if due(step, run.config.eval.every):
-            pending.flush()
-            run.validate(step, log)
-        if due(step, run.config.checkpoint.every) or stop.asked:
+        if saved := due(step, run.config.checkpoint.every) or stop.asked:
             pending.flush()
             run.save(step)
+        if due(step, run.config.eval.every) and not stop.asked:
+            pending.flush()
+            run.validate(step, log, stop)
         if stop.asked:
+            if not saved:  # asked while it validated
+                pending.flush()
+                run.save(step)
             log.say(f"asked to stop: saved step {step}; the same command goes on from there")
             return
     pending.flush()

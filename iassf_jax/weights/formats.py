@@ -76,13 +76,15 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
         UserError: no such file, a file that is damaged or refused, or names and shapes that differ (all are listed).
     """
     paths = [Path(source) for source in sources]
-    if len(paths) == 1:
-        paths = [shipped.weights_file(str(sources[0])) or paths[0]]
+    if len(paths) == 1 and (file := shipped.weights_file(str(sources[0]))):
+        weights = _from_safetensors(file)
+        step = {name: x for name, x in weights.source.items() if name == "step"}  # not the folder of who trained them
+        return dataclasses.replace(weights, source={"name": str(sources[0]), **step})
     first = paths[0]
     for path in paths:
         if not _is_there(path):
             known = f"a .pth or .safetensors file, or one of {', '.join(shipped.names())}"
-            raise UserError(f"{path}: is not there: give the folder of a training run, {known}")
+            raise UserError(f"{path}: there is no such file or folder: give the folder of a training run, {known}")
     if len(paths) == 1:
         folder = first.parent if first.name.startswith(_PART) else first
         if parts := sorted(folder.glob(f"{_PART}*")):

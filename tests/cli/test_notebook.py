@@ -69,8 +69,8 @@ def test_the_committed_notebook_is_small_and_names_no_machine(committed):
 
 
 def test_the_committed_notebook_shows_the_card_as_it_is(committed):
-    shown = json.dumps(shipped.card("iassf-msrs"), indent=2)
-    assert any(shown in text for text in texts(committed)), "run examples/quickstart.ipynb again and commit it"
+    shown = json.dumps(shipped.card(shipped.DEFAULT), indent=2)
+    assert any(shown in text for text in texts(committed)), "run it again: python -m docs.notebook"
 
 
 @pytest.mark.slow
@@ -98,5 +98,5 @@ def test_the_notebook_runs_in_a_fresh_kernel(committed, tmp_path, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=where).execute()
 
     fresh, kept = ([without_numbers(text) for text in texts(x)] for x in (notebook, committed))
-    assert fresh == kept, "run examples/quickstart.ipynb again and commit it"
+    assert fresh == kept, "run it again: python -m docs.notebook"
     assert not list(folders["here"].iterdir()) and not list(folders["temporary"].iterdir())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import types
 
 import jax
@@ -42,3 +43,16 @@ def test_commands_keep_the_compilers_log_from_users(given):
     environment |= {"TF_CPP_MIN_LOG_LEVEL": given} if given else {}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout == f"{given or 3} False\n"
+
+
+def test_compiling_is_measured():
+    seconds = {}
+    x = jnp.ones(7)
+    compiled = jax.jit(lambda x: jnp.sin(x) @ x)
+    for turn in ("first", "second"):
+        start = time.perf_counter()
+        with runtime.CompileClock() as clock:
+            compiled(x).block_until_ready()
+        seconds[turn] = clock.seconds
+        assert clock.seconds <= time.perf_counter() - start
+    assert seconds["first"] > 0 and seconds["second"] == 0

@@ -90,7 +90,7 @@ def test_what_cannot_be_scored_is_listed_and_the_rest_is_done(data):
         score(data, "mean")
     _, problems = score(data, "mean", "max")
     reasons = {Path(p.path).parent.name + "/" + Path(p.path).name: p.reason for p in problems}
-    assert "no visible and no infrared partner" in reasons["max/alone.png"]
+    assert "there is no visible and no infrared image of this name" in reasons["max/alone.png"]
     assert "48x56" in reasons["max/b.png"] and "16 bits" in reasons["mean/b.png"] and "mean/a.png" in reasons
     assert len(problems) == 4 and "max" in (data / "out" / "table.md").read_text()
 

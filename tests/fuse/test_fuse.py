@@ -75,9 +75,17 @@ def test_folders_with_everything_saved(fuse, folders, weights):
 
 def test_one_pair_to_a_file_or_into_a_folder(fuse, folders):
     assert fuse("vi/a.png", "ir/b.png", "one.jpg", "--save", "dehazed")[0] == 0
-    assert {"one.jpg", "one_dehazed.png", "one_manifest.json"} <= set(files(folders))
+    assert {path for path in files(folders) if path.startswith("one")} == {"one.jpg", "one_dehazed.png"}
+    assert "one.jpg: is there already" in fuse("vi/a.png", "ir/b.png", "one.jpg")[2]
+    assert fuse("vi/a.png", "ir/b.png", "two.png", "--manifest")[0] == 0
+    assert "folder" not in json.loads((folders / "two_manifest.json").read_text())["weights"]
     assert fuse("vi/a.png", "ir/b.png", "some/where")[0] == 0
     assert files(folders / "some") == ["where/a.png", "where/manifest.json"]
+
+
+def test_a_pair_the_wrong_way_round_is_refused(fuse, folders):
+    code, _, error = fuse("ir/a.png", "vi/a.png", "out.png")
+    assert code == 1 and "swap them" in error and not (folders / "out.png").exists()
 
 
 def test_globs(fuse, folders):
@@ -108,7 +116,7 @@ def test_results_of_other_settings_are_not_mixed(fuse, folders):
 
 
 def test_results_of_other_images_are_not_passed_off(fuse, folders):
-    assert fuse("vi/a.png", "ir/a.png", "one.png")[0] == 0
+    assert fuse("vi/a.png", "ir/a.png", "one.png", "--manifest")[0] == 0
     code, _, error = fuse("vi/b.png", "ir/b.png", "one.png")
     assert code == 1 and "one.png: was made from other images" in error
     fuse()
@@ -165,7 +173,7 @@ def test_bad_files_are_told_at_the_end_and_the_rest_is_done(fuse, folders):
         "b.png": "truncated",
         "text.png": "",
         "empty.png": "",
-        "alone.png": "no visible partner",
+        "alone.png": "no visible image of this name",
     }.items():
         assert any(f"/{stem}: " in line and words in line for line in lines), (stem, lines)
     assert any("infrared is 9 x 9" in line and "--resize-infrared" in line for line in lines)
@@ -187,16 +195,18 @@ def test_sixteen_bit_thermal_gives_a_hint_and_percentiles_help(fuse, folders):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (("nowhere", "ir", "out"), "nowhere: is not there"),
+        (("nowhere", "ir", "out"), "nowhere: there is no such file"),
         (("vi/*.tif", "ir", "out"), "matches no image"),
         (("vi", "ir", "out.png"), "several pairs need a folder"),
+        (("vi/a.png", "ir", "out.png"), "vi/a.png is one image, and the other input a folder"),
+        (("vi/a.png", "vi", "out/a.png"), "vi/a.png is one image, and the other input a folder"),
         (("vi", "ir", "vi"), "is a folder of inputs"),
         (("vi/a.png", "ir/a.png", "out.pgn"), "'.pgn' is no image format"),
         (("vi", "ir", "out", "--infrared-percentiles", "99", "1"), "give 0 <= low < high <= 100"),
         (("vi/a.png", "ir/a.png", "ir/a.png"), "would be overwritten"),
-        (("vi/a.png", "ir", "out", "--checkpoint", "nonsense"), "nonsense: is not there"),
+        (("vi/a.png", "ir", "out", "--checkpoint", "nonsense"), "nonsense: there is no such file"),
         (("vi", "ir", "out", "--overlap", "900"), "overlap"),
-        (("vi/a.png", "b.mp4", "out.mp4"), "b.mp4: is not there"),
+        (("vi/a.png", "b.mp4", "out.mp4"), "b.mp4: there is no such file"),
         (("vi/a.png", "ir/a.png", "out.xyz/a.gif/../../vi/a.png/x"), "cannot be written"),
     ],
 )
@@ -209,7 +219,7 @@ def test_folders_without_partners(fuse, folders):
     os.rename(folders / "ir", folders / "old")
     for stem in STEMS:
         images.write_image(folders / "ir" / f"{stem}_ir.png", np.zeros((20, 30), np.uint8))
-    assert "no image has a partner" in fuse()[2]
+    assert "no visible and infrared image share a name" in fuse()[2]
 
 
 @pytest.mark.parametrize("option", [("--shard", "3/2"), ("--shard", "x"), ("--save", "everything")])

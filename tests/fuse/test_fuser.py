@@ -10,6 +10,7 @@ import pytest
 
 import iassf_jax
 import tiny
+from iassf_jax.data import images
 from iassf_jax.data.levels import stretch
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser
@@ -60,7 +61,7 @@ def test_a_result_shows_its_shapes_only(fuser):
 
 
 def test_what_is_no_image_and_no_weights_is_told(fuser):
-    with pytest.raises(UserError, match="a path is no image"):
+    with pytest.raises(UserError, match="a.png: no such file"):
         fuser("a.png", "b.png")
     with pytest.raises(UserError, match="give a name"):
         iassf_jax.load(None)
@@ -69,7 +70,38 @@ def test_what_is_no_image_and_no_weights_is_told(fuser):
 def test_coloured_infrared_becomes_its_luma():
     colour = np.zeros((2, 2, 3), np.uint8)
     colour[..., 1] = 100
-    assert (prepare_pair(np.zeros((2, 2, 3), np.uint8), colour).infrared == 59).all()
+    assert (prepare_pair(pair(2, 2)[0], colour).infrared == 59).all()
+
+
+def test_paths_are_as_good_as_arrays_and_results_are_saved(fuser, tmp_path):
+    visible, infrared = pair()
+    files = tmp_path / "vi.png", tmp_path / "ir.png"
+    for file, image in zip(files, (visible, infrared), strict=True):
+        images.write_image(file, image)
+        assert (iassf_jax.read_image(file) == image).all()
+    result = fuser(visible, infrared)
+    for one in (fuser(*files), fuser(str(files[0]), infrared), fuser([files[0]], [infrared])[0]):
+        assert same(result, one, 0)
+    saved = result.save(tmp_path / "new" / "folder")
+    assert [file.name for file in saved] == ["fused.png", "dehazed.png", "haze.png"]
+    assert (iassf_jax.read_image(saved[0]) == result.fused).all()
+    assert iassf_jax.read_image(saved[2]).max() == np.rint(255 * result.haze_density.max())
+    with pytest.raises(UserError, match="a batch of 1 results"):
+        fuser(visible[None], infrared[None]).save(tmp_path)
+
+
+def test_a_pair_the_wrong_way_round_is_refused(fuser):
+    visible, infrared = pair()
+    for grey in (infrared, np.repeat(infrared[..., None], 3, axis=2)):
+        with pytest.raises(UserError, match="swap them"):
+            fuser(grey, visible)
+    prepare_pair(visible, visible)  # an infrared image in false colours
+    prepare_pair(infrared, infrared)  # a grey camera
+
+
+def test_a_fuser_says_what_it_is():
+    text = repr(iassf_jax.load("iassf-msrs"))
+    assert "iassf-msrs" in text and "parameters" in text and shipped.card("iassf-msrs")["haze"] in text
 
 
 def test_lists_and_batches_are_many_single_pairs(fuser):
@@ -155,6 +187,7 @@ def test_weights_by_name_with_their_hash():
     fuser = iassf_jax.load("iassf-msrs")
     assert fuser.weights.source["name"] == "iassf-msrs"
     assert fuser.weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
+    assert fuser.weights.source.keys() <= {"name", "sha256", "step"}, "names of whoever trained them"
 
 
 def test_a_folder_of_the_name_is_not_taken_for_them(tmp_path, monkeypatch):

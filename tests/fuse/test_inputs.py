@@ -30,7 +30,8 @@ def fuse(tmp_path, monkeypatch, capsys):
     images.write_image("i.png", INFRARED)
 
     def run(visible="v.png", infrared="i.png", *more):
-        command = ["fuse", "--visible", visible, "--infrared", infrared, "--output", "o.png", "--overwrite", *more]
+        command = ["fuse", "--visible", visible, "--infrared", infrared, "--output", "o.png"]
+        command += ["--overwrite", "--manifest", *more]
         (tmp_path / "o.png").unlink(missing_ok=True)
         with pytest.raises(SystemExit) as leave:
             main([str(word) for word in command])
@@ -102,6 +103,18 @@ def test_orientations_that_agree_are_applied(fuse, tmp_path, orientation):
     code, errors, fused, notes = fuse("v.jpg", "i.webp")
     assert code == 0 and "note: v.jpg: both files lie turned" in errors and len(notes) == 1
     np.testing.assert_array_equal(fused, upright(plain, orientation))
+
+
+def test_paths_in_python_are_read_as_the_command_reads_them(fuse, tmp_path):
+    save(tmp_path / "v.jpg", with_exif(".jpg", 6, image=VISIBLE))
+    save(tmp_path / "i.webp", with_exif(".webp", 6, image=INFRARED))
+    _, errors, fused, _ = fuse("v.jpg", "i.webp")
+    with pytest.warns(UserWarning, match="turned upright"):
+        np.testing.assert_array_equal(StubFuser()("v.jpg", tmp_path / "i.webp").fused, fused)
+    celsius = 10 + INFRARED / 255 * 20
+    save(tmp_path / "t.tif", bytes(cv2.imencode(".tif", celsius.astype(np.float32))[1]))
+    one = StubFuser()(VISIBLE, "t.tif", infrared_percentiles=(0, 100)).fused
+    np.testing.assert_array_equal(one, fuse("v.png", "t.tif", "--infrared-percentiles", "0", "100")[2])
 
 
 def test_an_orientation_of_one_file_is_named_and_applied_on_demand(fuse, tmp_path):

@@ -99,7 +99,7 @@ def test_two_forms_of_one_name_pair(here):
     assert left == [] and list(results) == [f"{composed}.png"]
     assert found("v/*", "i/*", here)[0].keys() == results.keys()
     put(here / "v", [apart])
-    with pytest.raises(UserError, match="no image has a partner"):
+    with pytest.raises(UserError, match="no visible and infrared image share a name"):
         found("v", "i", here)
 
 

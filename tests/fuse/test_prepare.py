@@ -158,6 +158,13 @@ def test_a_clips_percentiles_follow_a_drift():
     assert abs(means[-1] - means[-30]) < 0.01
 
 
+def test_a_clip_the_wrong_way_round_is_refused():
+    with pytest.raises(UserError, match="swap them"):
+        next(prepare_clip(iter([(INFRARED, VISIBLE)] * 3), Preparation(), []))
+    first, *_ = prepare_clip(iter([(VISIBLE, VISIBLE)] * 3), Preparation(), [])  # false colours
+    assert first.infrared.shape == VISIBLE.shape[:2]
+
+
 def test_a_border_of_a_clip_is_what_all_its_first_frames_have():
     framed = np.zeros_like(INFRARED)
     framed[:, 8:] = INFRARED[:, 8:]

@@ -123,7 +123,7 @@ def test_bad_videos_are_told_in_one_line_and_leave_nothing(fuser, tmp_path):
     (tmp_path / "there.mp4").write_bytes(b"x")
     output = tmp_path / "out.mp4"
     cases = [
-        ((str(tmp_path / "none.mp4"), good, output), "is not there"),
+        ((str(tmp_path / "none.mp4"), good, output), "there is no such file"),
         ((good, str(tmp_path / "text.mp4"), output), "cannot be decoded"),
         ((good, str(tmp_path / "cut.avi"), output), "cut.avi"),
         ((good, other_rate, output), "frames a second"),

@@ -93,6 +93,17 @@ def test_sigterm_saves_and_leaves(tmp_path, cache):
     assert step == max(losses(tmp_path / "run"))
 
 
+def test_sigterm_while_compiling_stops_at_once(tmp_path):
+    process = start(tmp_path / "run", tmp_path / "empty")
+    for line in process.stderr:
+        if line.startswith("compiling the train step for 24 x 24 pixels"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGTERM
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [

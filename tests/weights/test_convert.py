@@ -224,7 +224,7 @@ def test_a_full_disk_is_told_before_anything_is_written(own, tmp_path, monkeypat
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for source in (tmp_path / "pipe", "/dev/zero", "y" * 300, tmp_path / "none"):
-        with pytest.raises(UserError, match="is not there"):
+        with pytest.raises(UserError, match="there is no such file"):
             read_weights([source])
 
 
@@ -316,7 +316,10 @@ def test_command_line(theirs, tmp_path):
     again = run(theirs, tmp_path / "folder")
     assert again.returncode == 1 and again.stderr.startswith("error: ") and again.stderr.count("\n") == 1
     assert "exists already" in again.stderr
-    for source, words in [(tmp_path / "none.pth", "is not there"), (REPOSITORY / "README.md", "not a zip file")]:
+    for source, words in [
+        (tmp_path / "none.pth", "there is no such file"),
+        (REPOSITORY / "README.md", "not a zip file"),
+    ]:
         bad = run(source, tmp_path / "other")
         assert bad.returncode == 1 and words in bad.stderr and bad.stderr.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]

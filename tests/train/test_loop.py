@@ -1,0 +1,103 @@
+"""The order of things in the training loop, with a network that does nothing."""
+
+import itertools
+import signal
+import types
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from iassf_jax.train import loop
+from iassf_jax.train.loop import Pending, StopRequest
+
+
+class Told:
+    """Stands for a RunLog and a Run: `said` and `done` list what happened."""
+
+    def __init__(self, steps=4, sides=(8,)):
+        self.said, self.done, self.rates = [], [], []
+        self.config = ConfigDict({"checkpoint": {"every": 2}, "eval": {"every": 2}, "train": {"log_every": 1}})
+        self.num_steps, self.state, self.on_step = steps, 0, lambda: None
+        sizes = itertools.cycle(sides)
+        shapes = ((2, side, 12, 3) for side in sizes)
+        self.iterator = ({"hazy": np.zeros(shape, np.float32), "index": np.arange(2)} for shape in shapes)
+
+    def say(self, text):
+        self.said.append(text)
+
+    def write(self, step, values):
+        self.rates.append(values["train/images_per_second"])
+
+    def advance(self):
+        self.done.append("step")
+
+    def stems(self, batch):
+        return ""
+
+    def step_function(self, state, arrays):
+        self.on_step()
+        return state + 1, {"loss": 1.0, "gradient_norm": 1.0}
+
+    def save(self, step):
+        self.done.append(f"save {step}")
+
+    def validate(self, step, log, stop):
+        self.done.append(f"validate {step}")
+
+
+def run(told, clock=None):
+    with StopRequest() as stop:
+        pending = Pending(told, told, 0, clock or types.SimpleNamespace(seconds=0.0))
+        loop._loop(told, told, stop, pending, 0, 0)
+    return told
+
+
+def test_a_checkpoint_is_saved_before_it_is_validated():
+    done = run(Told()).done
+    assert done == ["step", "step", "save 2", "validate 2", "step", "step", "save 4", "validate 4"]
+
+
+def test_compiling_is_told_once_a_size():
+    said = run(Told(steps=6, sides=(8, 16))).said
+    assert [line.split(" (")[0] for line in said] == [
+        "compiling the train step for 12 x 8 pixels",
+        "compiling the train step for 12 x 16 pixels",
+    ]
+
+
+def test_a_signal_is_deadly_while_the_step_compiles_and_a_request_later():
+    told, handlers = Told(steps=3), []
+    told.on_step = lambda: handlers.append(signal.getsignal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    run(told)
+    assert handlers[0] == signal.SIG_DFL and all(callable(handler) for handler in handlers[1:])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_who_asks_to_stop_waits_for_no_validation():
+    told = Told(steps=9)
+    told.on_step = lambda: signal.raise_signal(signal.SIGTERM) if told.state == 1 else None
+    assert run(told).done == ["step", "step", "save 2"]
+    assert "saved step 2" in told.said[-1]
+
+
+def test_speed_leaves_compiling_out(monkeypatch):
+    clock, now = types.SimpleNamespace(seconds=0.0), [0.0]
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+
+    def compile_and_run():
+        clock.seconds += 60.0 if not now[0] else 0.0
+        now[0] += 60.5 if not now[0] else 0.5
+
+    told = Told(steps=2)
+    told.on_step = compile_and_run
+    assert run(told, clock).rates[0] == pytest.approx(2 / 1.0)  # looked at after the second step's half second
+
+
+def test_a_second_interrupt_interrupts():
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
