@@ -63,4 +63,5 @@ def test_the_commands_of_a_page_are_understood(page, monkeypatch):
         reached = []
         with pytest.raises(SystemExit) as left:
             flags.run([name, *words], functools.partial(reached.append, name))
+        importlib.reload(WITH_FLAGS[name])
         assert reached, (left.value, name, words)
