@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from iassf_jax.data.image_headers import BadHeader, header_size
+from iassf_jax.data.image_headers import BadHeader, header_size, png_pixels
 from iassf_jax.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -28,6 +28,10 @@ import cv2  # noqa: E402
 _limit_text = os.environ[_LIMIT_NAME]
 # 2^28 pixels are 16384 x 16384, about 800 MB of 8-bit RGB. A user who needs more sets the variable.
 MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
+
+# More than four channels of 64 bits, and what else a file may hold: other pages, previews, profiles.
+_BYTES_PER_PIXEL, _SPARE_BYTES = 32, 1 << 27
+_MOST_SCANS = 500
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
@@ -54,9 +58,11 @@ def _open(path: PathLike) -> BinaryIO:
 def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
     try:
         height, width = header_size(file)
+        length = file.seek(0, os.SEEK_END)
     except BadHeader as error:
-        reason = str(error)
-        raise UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again")) from None
+        raise _refused(path, error) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): copy or download it again") from None
     if height < 1 or width < 1:
         raise UserError(f"{path}: its header says {width} x {height} pixels: copy or download it again")
     if height * width > MAX_PIXELS:
@@ -64,7 +70,14 @@ def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
             f"{path}: {width} x {height} pixels are more than the limit of {MAX_PIXELS}: make it smaller, "
             f"or set the environment variable {_LIMIT_NAME}"
         )
+    if length > _SPARE_BYTES + _BYTES_PER_PIXEL * height * width:
+        raise UserError(f"{path}: {length >> 20} MiB are too many for {width} x {height} pixels: save the image alone")
     return height, width
+
+
+def _refused(path: PathLike, error: BadHeader) -> UserError:
+    reason = str(error)
+    return UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again"))
 
 
 def image_size(path: PathLike) -> tuple[int, int]:
@@ -102,14 +115,22 @@ def read_image(path: PathLike) -> Array:
     Raises:
         UserError: the file is missing, unreadable, no image, too large, truncated, or not of 8 or 16 bits.
     """
+    return decode_image(path, image_bytes(path))
+
+
+def image_bytes(path: PathLike) -> bytes:
+    """The content of an image file, for `decode_image`.
+
+    Raises:
+        UserError: as `read_image`, but for what decoding alone shows.
+    """
     with _open(path) as file:
         _checked_size(path, file)  # before the whole file is read: it may be huge, or endless
         file.seek(0)
         try:
-            data = file.read()
+            return file.read()
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error}): copy it again") from None
-    return decode_image(path, data)
+            raise UserError(f"{path}: cannot be read ({error.strerror}): copy or download it again") from None
 
 
 def decode_image(path: PathLike, data: bytes) -> Array:
@@ -119,6 +140,14 @@ def decode_image(path: PathLike, data: bytes) -> Array:
     # Scan data cannot hold these markers, so a whole JPEG has an end (D9) after its last start of scan (DA).
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise UserError(damaged)
+    # Each scan of a progressive JPEG goes over all pixels, and may be ten bytes long; encoders write ten scans.
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise UserError(f"{path}: has more than {_MOST_SCANS} JPEG scans: save it as PNG")
+    if data.startswith(b"\x89PNG"):
+        try:
+            data = png_pixels(data)
+        except BadHeader as error:
+            raise _refused(path, error) from None
     try:
         # From memory: cv2.imread fills the rest of a truncated JPEG with grey and says nothing.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
