@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ class Fuser:
             return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
             raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
-        visible, infrared = np.asarray(visible), np.asarray(infrared)
+        visible, infrared = _array(visible, "visible"), _array(infrared, "infrared")
         if visible.ndim != 4:
             return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths)
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
@@ -180,9 +181,22 @@ def prepare_pair(
     return visible, infrared
 
 
+def _array(x: Any, what: str) -> np.ndarray:
+    """Numbers of any type and shape."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise UserError(f"the {what} image has a mask, which would be lost: give numbers alone, e.g. x.filled(0)")
+    try:
+        x = np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the {what} image is no array ({str(error).splitlines()[0]}): give [H, W, 3]") from None
+    if x.dtype.kind not in "uif":
+        raise UserError(f"the {what} image holds {x.dtype} values: pass uint8, uint16, or float in 0..1")
+    return x
+
+
 def _image(x: np.ndarray, what: str) -> np.ndarray:
     """[H, W, 1 or 3]."""
-    x = np.asarray(x)
+    x = _array(x, what)
     x = x[..., None] if x.ndim == 2 else x
     if x.ndim != 3 or x.shape[2] not in (1, 3):
         more = ": drop its alpha channel" if x.ndim == 3 and x.shape[2] == 4 else ": give [H, W] or [H, W, 3]"
@@ -202,14 +216,17 @@ def _check_values(x: np.ndarray, what: str) -> None:
 def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     smaller = size[0] * size[1] < x.size
     kind = x.dtype if x.dtype in (np.uint8, np.uint16) else np.float32
-    return cv2.resize(x.astype(kind), size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused with the values
+        x = x.astype(kind)
+    return cv2.resize(x, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def check_percentiles(percentiles: Percentiles) -> None:
     """Raises UserError unless they are (low, high) with 0 <= low < high <= 100."""
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise UserError(f"infrared percentiles {low:g}, {high:g}: give 0 <= low < high <= 100, e.g. 1 and 99")
+    given = isinstance(percentiles, tuple | list) and [x for x in percentiles if isinstance(x, numbers.Real)]
+    if not given or len(percentiles) != 2 or len(given) != 2 or not 0 <= given[0] < given[1] <= 100:
+        shown = " ".join(str(percentiles).split())[:80]
+        raise UserError(f"infrared percentiles {shown}: give 0 <= low < high <= 100, e.g. (1, 99)")
 
 
 def stretch(infrared: np.ndarray, percentiles: Percentiles) -> np.ndarray:

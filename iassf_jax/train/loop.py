@@ -25,7 +25,7 @@ from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
-from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.log import RunLog
 from iassf_jax.train.run_config import check_same_network, save_config
 from iassf_jax.weights.fit import fit_weights
@@ -64,6 +64,7 @@ class Run:
         self.config = config
         self.workdir = workdir
         self.source, found = pipeline.make_source(config.data, "train")
+        pipeline.check_stored_haze(self.source, config.data.haze)
         self.val_source, found_val = pipeline.make_source(config.data, "val")
         self.problems = found.problems + found_val.problems
         self.num_steps = num_steps(config.train, len(self.source))
@@ -205,6 +206,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     """
     workdir = Path(workdir)
     check_config(config)
+    check_workers(config.data)
     check_same_network(workdir, config)
     run = Run(config, workdir)
     try:
