@@ -33,6 +33,7 @@ MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 _BYTES_PER_PIXEL, _SPARE_BYTES = 32, 1 << 27
 _MOST_SCANS = 500
 
+SCRATCH = ".iassf-tmp-"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
 LUMA_601 = np.array([0.299, 0.587, 0.114])
@@ -281,6 +282,14 @@ def to_uint8(image: Array) -> Array:
     return np.rint(255 * (np.clip(image, -1, 1) * np.float32(0.5) + np.float32(0.5))).astype(np.uint8)
 
 
+def scratch_of(target: Path) -> Path:
+    """A temporary name in the same folder, since a rename is atomic only inside one file system; hidden from listings.
+
+    It is short: a target's name may be as long as the file system takes.
+    """
+    return target.with_name(f"{SCRATCH}{os.getpid()}-{threading.get_ident()}{target.suffix}")
+
+
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes a file as a whole or not at all; parent folders are made.
 
@@ -292,8 +301,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         UserError: the folder or the disk refuses.
     """
     target = Path(path)
-    # In the same folder, since a rename is atomic only inside one file system; hidden, so that no listing finds it.
-    scratch = target.with_name(f".{target.stem}.{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
+    scratch = scratch_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -6,6 +6,7 @@ moves them. Here a frame is made with the running mean of the statistics of the 
 
 import dataclasses
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,8 +42,8 @@ class SteadyFuser:
     """
 
     def __init__(self, fuser: Fuser, smoothing: float = 0.9, strengths: Strengths = FULL) -> None:
-        if not 0 <= smoothing < 1:
-            raise UserError(f"smoothing is {smoothing:g}: use 0 (none) to below 1, e.g. 0.9")
+        if not (isinstance(smoothing, numbers.Real) and 0 <= smoothing < 1):
+            raise UserError(f"smoothing is {smoothing}: use 0 (none) to below 1, e.g. 0.9")
         self.fuser = fuser
         self.smoothing = smoothing
         self.strengths = strengths
@@ -149,7 +150,7 @@ def fuse_videos(
         raise UserError(f"{visible} and {infrared}: have {rates}: convert one of them, frames are paired by number")
     steady = SteadyFuser(fuser, smoothing, strengths)
     total = min(video.frames for video in pair)
-    scratch = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
+    scratch = images.scratch_of(output)
     count = 0
     try:
         writer = _writer(scratch, output, pair[0])
