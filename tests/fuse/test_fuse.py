@@ -230,7 +230,7 @@ def test_a_full_disk_leaves_no_half_file(folders, weights):
     assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr
     written = [name for name in files(folders / "out") if name.endswith(".png")]
     assert not [name for name in written if cv2.imread(str(folders / "out" / name)) is None]
-    assert not [name for name in files(folders / "out") if name.endswith(".tmp")]
+    assert not [name for name in files(folders / "out") if images.SCRATCH in name]
 
 
 @pytest.mark.slow
