@@ -19,6 +19,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, Result, check_percentiles, prepare_pair
 from iassf_jax.fuse.manifest import Manifest
 from iassf_jax.fuse.strengths import FULL, Strengths
+from iassf_jax.locks import locked
 from iassf_jax.report.pictures import sample_grid
 
 EXTRAS = ("dehazed", "haze", "panel")
@@ -86,15 +87,40 @@ def fuse_files(
         The pairs that were made, those that were there, and what had to be left out.
 
     Raises:
-        UserError: nothing to do, an input that would be overwritten, or an output of other settings.
+        UserError: nothing to do, an input that would be overwritten, an output of other settings, or one in which
+            another process works.
     """
     if options.infrared_percentiles is not None:
         check_percentiles(options.infrared_percentiles)
     items, problems = find_items(visible, infrared, Path(output))
     index, count = options.shard
     items = items[index - 1 :: count]
-    path = _manifest_path(items, Path(output), options.shard)
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    if items and not items[0].in_folder:
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+    with locked(output, "--output", shared=count > 1):
+        if count == 1:
+            _sweep(Path(output))
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+
+
+def _sweep(output: Path) -> None:
+    """Removes what a killed run was writing; the folder is held, so nobody is."""
+    for folder in (output, *(output / kind for kind in EXTRAS)):
+        for path in folder.glob(f"{images.SCRATCH}*"):
+            path.unlink(missing_ok=True)
+
+
+def _fuse_items(
+    fuser: Fuser,
+    items: Sequence[Item],
+    problems: list[Problem],
+    output: Path,
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Item], list[Item], list[Problem]]:
+    """`fuse_files`, from the pairs that were found."""
+    path = _manifest_path(items, output, options.shard)
+    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, output))
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -189,7 +215,8 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             try:
                 pair = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair, options.strengths))
+                result = _fuse(fuser, pair[:2], options.strengths)
+                written = pool.submit(_write, item, options.save, *pair, result)
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -207,11 +234,18 @@ def _outcome(future: Future) -> dict[str, str] | UserError:
         return error
 
 
-def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    pair = images.read_visible(item.visible), images.read_infrared(item.infrared)
+def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray, str]:
+    """The pair as it is fused, and the hash of the very bytes that it was made from."""
+    paths = item.visible, item.infrared
+    contents = [images.image_bytes(path) for path in paths]
+    visible, infrared = (images.decode_image(*file) for file in zip(paths, contents, strict=True))
+    pair = images.three_channels(visible), images.one_channel(infrared)
     try:
-        return prepare_pair(
-            *pair, resize_infrared=options.resize_infrared, infrared_percentiles=options.infrared_percentiles
+        return (
+            *prepare_pair(
+                *pair, resize_infrared=options.resize_infrared, infrared_percentiles=options.infrared_percentiles
+            ),
+            _hash_of(contents),
         )
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
@@ -228,7 +262,7 @@ def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], strengths: Strength
 
 
 def _write(
-    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result
+    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, inputs: str, result: Result
 ) -> dict[str, str]:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
     for kind in save:
@@ -240,7 +274,7 @@ def _write(
             images.write_image(item.output(kind), panel(visible, infrared, result))
     images.write_image(item.target, result.fused)
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
-    return files | {"inputs_sha256": _hash(item)}
+    return files | {"inputs_sha256": inputs}
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -269,14 +303,11 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
     }
 
 
-def _hash(item: Item) -> str:
+def _hash_of(contents: Iterable[bytes]) -> str:
     """Of both input files: the same names may hold other images, and the same images may have moved."""
     digest = hashlib.sha256()
-    for path in (item.visible, item.infrared):
-        try:
-            digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
@@ -307,7 +338,7 @@ def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> li
         if record is None or not all(file.is_file() for file in files):
             continue
         try:
-            inputs = _hash(item)
+            inputs = _hash_of(map(images.image_bytes, (item.visible, item.infrared)))
         except UserError:
             continue  # told when its turn comes
         if record.get("inputs_sha256", "") != inputs:

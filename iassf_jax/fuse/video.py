@@ -4,6 +4,7 @@ The network chooses its prompts, channel attention and haze scale from each fram
 moves them. Here a frame is made with the running mean of the statistics of the frames before it; a cut starts anew.
 """
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -19,6 +20,7 @@ from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, prepare_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
+from iassf_jax.locks import locked
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
@@ -149,6 +151,28 @@ def fuse_videos(
         rates = f"{pair[0].rate:g} and {pair[1].rate:g} frames a second"
         raise UserError(f"{visible} and {infrared}: have {rates}: convert one of them, frames are paired by number")
     steady = SteadyFuser(fuser, smoothing, strengths)
+    options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
+    _sweep(output.parent)
+    with locked(output.parent, "--output", shared=True):
+        return _write_video(steady, pair, output, options, progress)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the videos that killed runs were writing, unless somebody works in the folder."""
+    with contextlib.suppress(UserError), locked(folder, "--output"):
+        for suffix in _CODECS:
+            for path in folder.glob(f"{images.SCRATCH}*{suffix}"):
+                path.unlink(missing_ok=True)
+
+
+def _write_video(
+    steady: SteadyFuser,
+    pair: tuple[_Video, _Video],
+    output: Path,
+    options: dict[str, Any],
+    progress: Callable[[int, int], None],
+) -> int:
+    """Writes the file as a whole or not at all; the number of frames."""
     total = min(video.frames for video in pair)
     scratch = images.scratch_of(output)
     count = 0
@@ -156,14 +180,13 @@ def fuse_videos(
         writer = _writer(scratch, output, pair[0])
         try:
             for frame, heat in zip(*pair, strict=False):
-                options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
                 fused = steady(*prepare_pair(frame, heat, **options))["fused"]
                 writer.write(cv2.cvtColor(_even(fused), cv2.COLOR_RGB2BGR))
                 count += 1
                 progress(count, total)
         finally:
             writer.release()
-        if _described(str(scratch)).frames < count:
+        if _frames_of(scratch) < count:
             raise UserError(f"{output}: the video could not be written in full: free space on its disk")
         os.replace(scratch, output)
     except OSError as error:
@@ -171,6 +194,13 @@ def fuse_videos(
     finally:
         scratch.unlink(missing_ok=True)
     return count
+
+
+def _frames_of(path: Path) -> int:
+    try:
+        return _described(str(path)).frames
+    except UserError:  # a full disk leaves no video at all
+        return -1
 
 
 def _check_output(output: Path, pair: tuple[_Video, _Video], overwrite: bool) -> None:
