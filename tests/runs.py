@@ -1,4 +1,4 @@
-"""Training runs as processes of their own, with the config of tiny.py."""
+"""Training runs as processes of their own."""
 
 import json
 import os
@@ -15,17 +15,19 @@ from iassf_jax.train.checkpoints import load_weights
 REPOSITORY = Path(__file__).parents[1]
 
 
-def start(workdir, cache, *flags, config="tests/tiny.py", before=""):
+def start(workdir, cache, *flags, config="tests/tiny.py", before="", **environment):
     """A process that trains for six steps, with a checkpoint every three, unless `flags` say otherwise.
 
     Args:
         before: shell commands that the process is started after, e.g. limits.
+        environment: variables of the process.
     """
     command = [sys.executable, "train.py", "--config", config, "--workdir", str(workdir)]
     command += ["--compilation_cache", str(cache), "--config.train.steps=6", "--config.checkpoint.every=3", *flags]
     if before:
         command = ["bash", "-c", f'{before}; exec "$@"', "bash", *command]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths, **environment}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -45,9 +47,9 @@ def refuse(process):
     return lines[-1]
 
 
-def weights(workdir):
+def weights(workdir, config=tiny):
     """Parameters and step of the newest checkpoint."""
-    return load_weights(workdir, abstract_parameters(build_model(tiny.get_config().model)))
+    return load_weights(workdir, abstract_parameters(build_model(config.get_config().model)))
 
 
 def losses(workdir):

@@ -12,14 +12,14 @@ import jax
 import numpy as np
 import pytest
 
-import tiny
-from iassf_jax.data import images
+import one_layer
+import runs
 from iassf_jax.errors import UserError
 from iassf_jax.locks import locked
 from iassf_jax.train.checkpoints import Checkpoints
 from iassf_jax.train.log import RunLog
 from iassf_jax.train.loop import train_and_evaluate
-from runs import finish, losses, refuse, start, wait_for, weights
+from runs import finish, losses, refuse, start, wait_for
 
 
 def same(a, b):
@@ -76,16 +76,26 @@ def test_a_full_disk_under_the_log_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A compilation cache for all of these runs: they compile the same programs."""
-    return tmp_path_factory.mktemp("cache")
+def data(tmp_path_factory):
+    """Pairs of noise."""
+    one_layer.write_pairs(root := tmp_path_factory.mktemp("data"))
+    return root
+
+
+def train(workdir, data, *flags, before=""):
+    """A process that trains one layer for six steps, unless `flags` say otherwise."""
+    return start(workdir, "off", *flags, config="tests/one_layer.py", before=before, ONE_LAYER_ROOT=str(data))
+
+
+def weights(workdir):
+    return runs.weights(workdir, one_layer)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory, data):
     """A finished run of six steps, which nothing has disturbed."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    finish(start(workdir, cache))
+    finish(train(workdir, data))
     return workdir
 
 
@@ -95,19 +105,29 @@ def copy(whole, tmp_path):
     return tmp_path / "run"
 
 
-def largest(folder):
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+def values(folder):
+    """The files of an item of a checkpoint that hold its arrays."""
+    return [path for path in folder.glob("**/d/*") if path.is_file()]
 
 
 def cut(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
+def wait_until_it_has_gone_on(run, process):
+    """Until there is a checkpoint that was not there."""
+    before = {path.name for path in (run / "checkpoints").iterdir()}
+    while not {path.name for path in (run / "checkpoints").iterdir() if path.name.isdigit()} - before:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
 DAMAGES = {
     "params-gone": lambda step: shutil.rmtree(step / "params"),
     "tree-gone": lambda step: (step / "params" / "_METADATA").unlink(),
-    "values-zero": lambda step: os.truncate(largest(step / "opt_state" / "ocdbt.process_0"), 0),
-    "values-gone": lambda step: largest(step / "params" / "ocdbt.process_0").unlink(),
+    "values-zero": lambda step: [os.truncate(path, 0) for path in values(step / "opt_state")],
+    "values-gone": lambda step: [path.unlink() for path in values(step / "params")],
+    "values-cut": lambda step: [cut(path) for path in values(step / "params")],
     "index-cut": lambda step: cut(step / "opt_state" / "manifest.ocdbt"),
     "data-zero": lambda step: os.truncate(step / "data" / "metadata", 0),
     "data-gone": lambda step: shutil.rmtree(step / "data"),
@@ -116,11 +136,12 @@ DAMAGES = {
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, cache, tmp_path):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, data, tmp_path, monkeypatch):
     """All kinds of damage, one after the other in one process: what is trained again ends as if nothing had been."""
     expected = weights(whole)
+    monkeypatch.setenv("ONE_LAYER_ROOT", str(data))
     with jax.numpy_dtype_promotion("standard"):
-        config = tiny.get_config()
+        config = one_layer.get_config()
         config.train.steps, config.checkpoint.every = 6, 3
         for name, damage in DAMAGES.items():
             shutil.copytree(whole, run := tmp_path / name)
@@ -133,63 +154,51 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, cache, tmp_path
 
 
 @pytest.mark.slow
-def test_the_step_before_is_told_and_where_all_are_damaged_nothing_is_moved(copy, cache):
+def test_the_step_before_is_told_and_where_all_are_damaged_nothing_is_moved(copy, data):
     DAMAGES["values-gone"](copy / "checkpoints" / "6")
-    told = finish(start(copy, cache))
+    told = finish(train(copy, data))
     assert "checkpoint 6 is damaged: moved to " in told and "resuming at step 3" in told
     for step in ("3", "6"):
         DAMAGES["all-zero"](copy / "checkpoints" / step)
-    assert "every checkpoint is damaged: remove that folder" in refuse(start(copy, cache))
+    assert "every checkpoint is damaged: remove that folder" in refuse(train(copy, data))
     assert Checkpoints(copy).steps() == [6, 3]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["", '{"model": {"na'])
-def test_a_cut_config_is_refused_and_training_goes_on_without_it(copy, cache, text):
+def test_a_cut_config_is_refused_and_training_goes_on_without_it(copy, data, text):
     shutil.rmtree(copy / "checkpoints" / "6")
     (copy / "config.json").write_text(text)
-    assert "config.json: cannot be read" in refuse(start(copy, cache))
+    assert "config.json: cannot be read" in refuse(train(copy, data))
     (copy / "config.json").unlink()  # what the message says
-    assert "resuming at step 3" in finish(start(copy, cache))
+    assert "resuming at step 3" in finish(train(copy, data))
 
 
 @pytest.mark.slow
-def test_a_cut_log_loses_what_was_cut_alone(copy, whole, cache):
+def test_a_cut_log_loses_what_was_cut_alone(copy, whole, data):
     shutil.rmtree(copy / "checkpoints" / "6")
     log = copy / "metrics.jsonl"
     log.write_text(log.read_text()[:200])
-    finish(start(copy, cache))
+    finish(train(copy, data))
     told = losses(copy)
     assert {4, 5, 6} <= told.keys() and told.items() <= losses(whole).items()
 
 
-@pytest.fixture
-def pairs(tmp_path):
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for i in range(6):
-            images.write_image(
-                tmp_path / "pairs" / split / "vi" / f"{i}.png", rng.integers(0, 255, (32, 32, 3), np.uint8)
-            )
-            images.write_image(tmp_path / "pairs" / split / "ir" / f"{i}.png", rng.integers(0, 255, (32, 32), np.uint8))
-    return tmp_path / "pairs"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, os.remove, lambda path: path.write_bytes(b"no image")])
-def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(pairs, cache, damage):
+def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(tmp_path, data, damage):
     """The newest checkpoint stays, and goes on when the file is back."""
-    run, victim = pairs.parent / "run", pairs / "train" / "vi" / "3.png"
-    flags = ["--config.data.source=pairs", f"--config.data.root={pairs}", "--config.data.haze.kinds=('homogeneous',)"]
-    flags += ["--config.train.steps=100000", "--config.checkpoint.every=1", "--config.data.val_fraction=0.2"]
-    process = start(run, cache, *flags)
+    shutil.copytree(data, tmp_path / "data")
+    run, victim = tmp_path / "run", tmp_path / "data" / "train" / "vi" / "train3.png"
+    flags = ["--config.train.steps=100000", "--config.checkpoint.every=1", "--config.eval.every=0"]
+    process = train(run, tmp_path / "data", *flags)
     wait_for(run / "checkpoints" / "1", process)
     content = victim.read_bytes()
     damage(victim)
     assert str(victim) in refuse(process)
     victim.write_bytes(content)
-    process = start(run, cache, *flags)
-    wait_for(run / "checkpoints" / str(max(Checkpoints(run).steps()) + 3), process)
+    process = train(run, tmp_path / "data", *flags)
+    wait_until_it_has_gone_on(run, process)
     process.send_signal(signal.SIGTERM)
     assert "resuming at step" in finish(process)
 
@@ -198,31 +207,31 @@ def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(pairs, cache, d
 
 
 @pytest.mark.slow
-def test_a_second_run_in_the_folder_is_refused(tmp_path, cache):
-    first = start(tmp_path / "run", cache, "--config.train.steps=100000", "--config.data.num_workers=1")
+def test_a_second_run_in_the_folder_is_refused(tmp_path, data):
+    first = train(tmp_path / "run", data, "--config.train.steps=100000", "--config.data.num_workers=1")
     wait_for(tmp_path / "run" / "checkpoints" / "3", first)
-    assert "another process works in it" in refuse(start(tmp_path / "run", cache, "--config.train.steps=100000"))
+    assert "another process works in it" in refuse(train(tmp_path / "run", data, "--config.train.steps=100000"))
     first.kill()  # its worker process, which is left for a moment, holds nothing
     first.communicate()
-    again = start(tmp_path / "run", cache, "--config.train.steps=100000", "--config.data.num_workers=1")
-    wait_for(tmp_path / "run" / "checkpoints" / str(max(Checkpoints(tmp_path / "run").steps()) + 3), again)
+    again = train(tmp_path / "run", data, "--config.train.steps=100000", "--config.data.num_workers=1")
+    wait_until_it_has_gone_on(tmp_path / "run", again)
     again.send_signal(signal.SIGTERM)
     assert "resuming at step" in finish(again)
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_nothing(tmp_path, whole, cache):
+def test_kills_at_random_moments_change_nothing(tmp_path, whole, data):
     """Also while a checkpoint is saved, as one is after each step; in the end, the parameters are the same bits."""
     rng, flags = random.Random(0), ["--config.checkpoint.every=1", "--config.checkpoint.keep=10"]
     began = time.monotonic()
-    finish(start(tmp_path / "calm", cache, *flags))
+    finish(train(tmp_path / "calm", data, *flags))
     seconds = time.monotonic() - began
     for _ in range(20):
-        process = start(tmp_path / "run", cache, *flags)
+        process = train(tmp_path / "run", data, *flags)
         time.sleep(rng.uniform(0.5, 1.1) * seconds)
         process.kill()
         process.communicate()
-    told = finish(start(tmp_path / "run", cache, *flags))
+    told = finish(train(tmp_path / "run", data, *flags))
     assert "damaged" not in told
     same(weights(tmp_path / "run"), weights(whole))
     assert losses(tmp_path / "run") == losses(whole)
@@ -230,29 +239,29 @@ def test_kills_at_random_moments_change_nothing(tmp_path, whole, cache):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_at_random_moments_end_a_run_quietly(tmp_path, whole, cache, number):
+def test_signals_at_random_moments_end_a_run_quietly(tmp_path, whole, data, number):
     """While it loads, compiles, trains, validates and saves; what follows ends with the same bits."""
     rng, flags = random.Random(number), ["--config.checkpoint.every=1", "--config.eval.every=1"]
     began = time.monotonic()
-    finish(start(tmp_path / "calm", cache, *flags))
+    finish(train(tmp_path / "calm", data, *flags))
     seconds = time.monotonic() - began
     for _ in range(8):
-        process = start(tmp_path / "run", cache, *flags)
+        process = train(tmp_path / "run", data, *flags)
         time.sleep(rng.uniform(0.3, 1.1) * seconds)
         process.send_signal(number)
         _, errors = process.communicate(timeout=300)
         assert "Traceback" not in errors and process.returncode in (0, 130, -number), errors
-    finish(start(tmp_path / "run", cache, *flags))
+    finish(train(tmp_path / "run", data, *flags))
     same(weights(tmp_path / "run"), weights(whole))
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_the_newest_checkpoint_goes_on(tmp_path, whole, cache):
+def test_a_full_disk_is_one_line_and_the_newest_checkpoint_goes_on(tmp_path, whole, data):
     """A file may have 20 kB at first: no checkpoint fits."""
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
-    line = refuse(start(tmp_path / "run", cache, before="ulimit -f 20"))
+    line = refuse(train(tmp_path / "run", data, before="ulimit -f 20"))
     assert "free space there and start again" in line
     assert Checkpoints(tmp_path / "run").steps() == [3]
-    assert "resuming at step 3" in finish(start(tmp_path / "run", cache))
+    assert "resuming at step 3" in finish(train(tmp_path / "run", data))
     same(weights(tmp_path / "run"), weights(whole))
