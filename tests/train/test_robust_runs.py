@@ -257,11 +257,11 @@ def test_signals_at_random_moments_end_a_run_quietly(tmp_path, whole, data, numb
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_newest_checkpoint_goes_on(tmp_path, whole, data):
-    """A file may have 20 kB at first: no checkpoint fits."""
+    """A file may have 20 kB at first: the picture of the validation does not fit."""
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
     line = refuse(train(tmp_path / "run", data, before="ulimit -f 20"))
-    assert "free space there and start again" in line
+    assert "cannot be written (File too large)" in line
     assert Checkpoints(tmp_path / "run").steps() == [3]
     assert "resuming at step 3" in finish(train(tmp_path / "run", data))
     same(weights(tmp_path / "run"), weights(whole))
