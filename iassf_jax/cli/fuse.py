@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from iassf_jax.cli.arguments import Commands, command, left_out, names, shown
+from iassf_jax.cli.arguments import Commands, at_least, command, left_out, names, share, shown
 from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
@@ -40,13 +40,15 @@ def add(commands: Commands) -> None:
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
     )
     fuse.add_argument(
-        "--smoothing", type=float, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
+        "--smoothing", type=share, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
     )
     _add_inputs(fuse.add_argument_group("inputs", "how files are read, paired and prepared"))
     tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
-    tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
-    tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
-    tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
+    tiles.add_argument("--max-tile", type=at_least(1), default=1024, metavar="PIXELS", help="longest side")
+    tiles.add_argument("--overlap", type=at_least(0), default=64, metavar="PIXELS", help="of neighbours")
+    tiles.add_argument(
+        "--refinements", type=at_least(0), default=1, metavar="N", help="passes that measure statistics again"
+    )
 
 
 def _add_inputs(inputs: Any) -> None:

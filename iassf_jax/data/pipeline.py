@@ -104,6 +104,19 @@ def hazy_image(
     return example["hazy"]
 
 
+def check_stored_haze(source: Source, haze: Mapping[str, Any]) -> None:
+    """Raises UserError where training would want hazy files that are not there; of packed pairs, the first tells."""
+    if STORED not in haze["kinds"]:
+        return
+    if isinstance(source, PairSource):
+        lacking = [pair.stem for pair in source.pairs if not pair.hazy]
+    else:
+        parts = source.sources if isinstance(source, JoinedSource) else (source,)
+        lacking = [part.stems[0] for part in parts if "hazy" not in part[0]]
+    if lacking:
+        raise UserError(f"data.haze.kinds has 'stored' but {lacking[0]} has no hazy file: name a kind of haze instead")
+
+
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
     """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1].

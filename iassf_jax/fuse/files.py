@@ -17,10 +17,11 @@ from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Result
 from iassf_jax.fuse.manifest import Manifest
-from iassf_jax.fuse.pairs import NO_AFFIXES, Affixes, Item, find_items
+from iassf_jax.fuse.pairs import EXTRAS, NO_AFFIXES, Affixes, Item, find_items
 from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, prepare_pair
-from iassf_jax.fuse.reading import check_orient, read_pair
+from iassf_jax.fuse.reading import check_orient, decode_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
+from iassf_jax.locks import locked
 from iassf_jax.report.pictures import sample_grid
 
 Record = dict[str, Any]
@@ -84,13 +85,38 @@ def fuse_files(
         progress: called with the number of finished pairs and of all.
 
     Raises:
-        UserError: nothing to do, an input that would be overwritten, or an output of other settings.
+        UserError: nothing to do, an input that would be overwritten, an output of other settings, or one in which
+            another process works.
     """
     items, problems = find_items(visible, infrared, Path(output), options.affixes)
     index, count = options.shard
     items = items[index - 1 :: count]
-    path = _manifest_path(items, Path(output), options.shard)
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    if items and items[0].root is None:
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+    with locked(output, "--output", shared=count > 1):
+        if count == 1:
+            _sweep(items, Path(output))
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+
+
+def _sweep(items: Sequence[Item], output: Path) -> None:
+    """Removes what a killed run was writing; the folder is held, so nobody is."""
+    for folder in {output, *(item.output(kind).parent for item in items for kind in ("fused", *EXTRAS))}:
+        for path in folder.glob(f"{images.SCRATCH}*"):
+            path.unlink(missing_ok=True)
+
+
+def _fuse_items(
+    fuser: Fuser,
+    items: Sequence[Item],
+    problems: list[Problem],
+    output: Path,
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    """`fuse_files`, from the pairs that were found."""
+    path = _manifest_path(items, output, options.shard)
+    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, output))
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -121,7 +147,8 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             try:
                 pair = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair[0], options.strengths))
+                result = _fuse(fuser, pair[0], options.strengths)
+                written = pool.submit(_write, item, options.save, *pair, result)
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -139,11 +166,14 @@ def _outcome(future: Future) -> _Made | UserError:
         return error
 
 
-def _read(item: Item, options: Options) -> tuple[Prepared, list[Note]]:
+def _read(item: Item, options: Options) -> tuple[Prepared, list[Note], str]:
+    """The pair as it is fused, what is to be said of it, and the hash of the very bytes that it was made from."""
     notes: list[Note] = []
-    pair = read_pair(item.visible, item.infrared, options.orient, options.damaged, notes)
+    paths = item.visible, item.infrared
+    contents = images.read_file(item.visible), images.read_file(item.infrared)
+    pair = decode_pair(paths, contents, options.orient, options.damaged, notes)
     try:
-        return prepare_pair(*pair, options.preparation, notes), notes
+        return prepare_pair(*pair, options.preparation, notes), notes, _hash_of(contents)
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
 
@@ -158,7 +188,7 @@ def _fuse(fuser: Fuser, pair: Prepared, strengths: Strengths) -> Result:
         raise UserError(f"{size} pixels do not fit into the device's memory: lower --max-tile") from None
 
 
-def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], result: Result) -> _Made:
+def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], inputs: str, result: Result) -> _Made:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
     for kind in save:
         if kind == "dehazed":
@@ -170,7 +200,7 @@ def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], r
     images.write_image(item.target, result.fused)
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
     said = {"notes": [str(note) for note in notes]} if notes else {}
-    return files | {"inputs_sha256": _hash(item)} | said, notes
+    return files | {"inputs_sha256": inputs} | said, notes
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -200,14 +230,11 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
     }
 
 
-def _hash(item: Item) -> str:
+def _hash_of(contents: Iterable[bytes]) -> str:
     """Of both input files: the same names may hold other images, and the same images may have moved."""
     digest = hashlib.sha256()
-    for path in (item.visible, item.infrared):
-        try:
-            digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
@@ -238,7 +265,7 @@ def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> li
         if record is None or not all(file.is_file() for file in files):
             continue
         try:
-            inputs = _hash(item)
+            inputs = _hash_of(map(images.read_file, (item.visible, item.infrared)))
         except UserError:
             continue  # told when its turn comes
         if record.get("inputs_sha256", "") != inputs:

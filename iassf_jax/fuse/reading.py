@@ -49,9 +49,17 @@ def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: li
     Raises:
         UserError: as `images.read_image`.
     """
+    paths = visible, infrared
+    return decode_pair(paths, (images.read_file(visible), images.read_file(infrared)), orient, damaged, notes)
+
+
+def decode_pair(
+    paths: tuple[str, str], contents: tuple[bytes, bytes], orient: str, damaged: bool, notes: list[Note]
+) -> tuple[Array, Array]:
+    """`read_pair` of the files' contents; `paths` name them in errors."""
     found, tags = [], []
-    for side, path in (("visible", visible), ("infrared", infrared)):
-        data, said = images.read_file(path), []
+    for side, path, data in zip(("visible", "infrared"), paths, contents, strict=True):
+        said: list[Note] = []
         found.append(images.decode_image(path, data, Reading(damaged, numbers=True), said))
         tags.append(exif_orientation(data))
         notes += [Note(f"the {side} image {note.about}", note.detail) for note in said]

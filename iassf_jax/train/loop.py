@@ -1,6 +1,7 @@
 """A training run: the loop around `training.train_step`, with checkpoints, logs, validation and clean stops."""
 
 import collections
+import contextlib
 import functools
 import math
 import signal
@@ -20,12 +21,13 @@ from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.fuse.network import make_predictor
+from iassf_jax.locks import locked
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.train import step as training
-from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
-from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, has_checkpoint
+from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.log import RunLog
 from iassf_jax.train.run_config import check_same_network, save_config
 from iassf_jax.weights.fit import fit_weights
@@ -64,6 +66,7 @@ class Run:
         self.config = config
         self.workdir = workdir
         self.source, found = pipeline.make_source(config.data, "train")
+        pipeline.check_stored_haze(self.source, config.data.haze)
         self.val_source, found_val = pipeline.make_source(config.data, "val")
         self.problems = found.problems + found_val.problems
         self.num_steps = num_steps(config.train, len(self.source))
@@ -81,7 +84,8 @@ class Run:
             trainable=tuple(config.optim.get("trainable", ())),
         )
         self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)
-        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+        self.checkpoints: Checkpoints | None = None
+        self.notes: list[str] = []
 
     def trees(self) -> dict[str, Any]:
         """The state by item of the checkpoint."""
@@ -89,15 +93,29 @@ class Run:
         return trees | ({"ema": self.state.ema} if self.state.ema else {})
 
     def resume(self) -> int:
-        """Continues from the newest checkpoint, if there is one; returns the step."""
-        step = self.checkpoints.latest_step()
-        if step is None:
-            return 0
-        trees, data = self.checkpoints.restore(step, self.trees())
+        """Continues from the newest checkpoint, if there is one; returns the step.
+
+        Damaged ones are moved aside, and told in `notes`, where an older one is whole.
+        """
+        damaged: list[int] = []
+        steps = self.checkpoints.steps()
+        for step in steps:
+            try:
+                trees, data = self.checkpoints.restore(step, self.trees())
+                break
+            except DamagedCheckpoint:
+                damaged.append(step)
+        else:
+            if not damaged:
+                return 0
+            where = self.checkpoints.directory
+            raise UserError(f"{where}: every checkpoint is damaged: remove that folder to train from the start")
         self._check_same_data(data)
         step_array = jnp.asarray(step, jnp.int32)
         self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
         self.iterator.set_state(data["iterator"])
+        for bad in damaged:
+            self.notes.append(f"checkpoint {bad} is damaged: moved to {self.checkpoints.set_aside(bad)}")
         return step
 
     def _data_identity(self) -> dict[str, Any]:
@@ -127,8 +145,8 @@ class Run:
         """The file names of a batch."""
         return ", ".join(self.source.stems[i] for i in batch["index"])
 
-    def validate(self, step: int, log: RunLog) -> None:
-        """Scores validation pairs, which training never sees, and draws the first of them."""
+    def validate(self, step: int, log: RunLog, stop: "StopRequest") -> None:
+        """Scores validation pairs, which training never sees, and draws the first; nothing where the run shall stop."""
         settings = self.config.eval
         if not settings.num_images:
             return
@@ -137,6 +155,8 @@ class Run:
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
         scores, shown = collections.defaultdict(list), []
         for result in evaluation.predict(predictor, examples):
+            if stop.asked:
+                return
             for name, value in evaluation.score(result).items():
                 scores[name].append(value)
             if len(shown) < settings.num_samples:
@@ -144,11 +164,6 @@ class Run:
         log.write(step, {f"val/{name}": np.mean(values) for name, values in scores.items()})
         if shown:
             log.picture(step, "val", sample_grid(shown))
-
-    def close(self) -> None:
-        """Ends worker processes and waits for the last checkpoint."""
-        self.iterator.close()
-        self.checkpoints.close()
 
 
 def num_steps(train: ConfigDict, num_pairs: int) -> int:
@@ -205,16 +220,20 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     """
     workdir = Path(workdir)
     check_config(config)
+    check_workers(config.data)
     check_same_network(workdir, config)
-    run = Run(config, workdir)
-    try:
-        start = run.resume()
-        save_config(workdir, config)
-        with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop:
-            _announce(run, log, start)
-            _loop(run, log, stop, start, profile_steps)
-    finally:
-        run.close()
+    with StopRequest() as stop:
+        run = Run(config, workdir)
+        keep = (config.checkpoint.keep, config.checkpoint.keep_every)
+        try:
+            with locked(workdir, "--workdir"), contextlib.closing(Checkpoints(workdir, *keep)) as run.checkpoints:
+                start = run.resume()
+                save_config(workdir, config)
+                with RunLog(workdir, start, run.num_steps) as log:
+                    _announce(run, log, start)
+                    _loop(run, log, stop, start, profile_steps)
+        finally:
+            run.iterator.close()
     return run.state
 
 
@@ -231,6 +250,8 @@ def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
 
 
 def _announce(run: Run, log: RunLog, start: int) -> None:
+    for note in run.notes:
+        log.say(note)
     if run.problems:
         log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
     kind = jax.devices()[0].device_kind
@@ -246,13 +267,16 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
 def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: int) -> None:
     pending = Pending(run, log, start)
     due = functools.partial(_due, run.num_steps)
+    if stop.asked:
+        log.say("asked to stop: nothing was trained")
+        return
     for step, batch in _steps(run, start, profile_steps):
         arrays = {name: x for name, x in batch.items() if name != "index"}
         run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
         if due(step, run.config.eval.every):
             pending.flush()
-            run.validate(step, log)
+            run.validate(step, log, stop)
         if due(step, run.config.checkpoint.every) or stop.asked:
             pending.flush()
             run.save(step)

@@ -27,7 +27,8 @@ class Network:
     def __init__(self, density=True):
         self.density, self.seen = density, []
 
-    def __call__(self, visible, infrared):
+    def fuse_prepared(self, pair):
+        visible, infrared = pair.visible, pair.infrared
         self.seen.append((visible, infrared))
         grey = images.to_8_bits(np.rint(65535 * images.to_float(infrared)).astype(np.uint16))
         density = np.linspace(0, 1, grey.size, dtype=np.float32).reshape(grey.shape) if self.density else None
@@ -89,7 +90,7 @@ def test_options_reach_the_network(network, session, pair, tmp_path):
 
 def test_raw_thermal_data_gets_a_note(session, pair, tmp_path):
     raw = tmp_path / "raw.png"
-    images.write_image(raw, np.full((40, 56), 3000, np.uint16))
+    images.write_image(raw, np.linspace(2000, 3000, 40 * 56).reshape(40, 56).astype(np.uint16))
     (note,) = session.run(pair[0], str(raw)).notes
     assert "raw thermal data" in note and "--" not in note
 
