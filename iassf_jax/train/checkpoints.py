@@ -77,9 +77,11 @@ class Checkpoints:
                 "weights alone, give it as --config.init_from, with another --workdir"
             )
         checkpointer = ocp.StandardCheckpointer()
-        # Onto the device at hand: Orbax would look for the one that it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
+        # Where the tree's arrays lie, or onto the device at hand: Orbax would look for the one that it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here), tree
+        )
         with self._damage_told(step):
             found = checkpointer.metadata(where).item_metadata.tree
         check_tree(_plain(abstract), _plain(found), str(where))
