@@ -54,6 +54,17 @@ def global_batch(batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     return {name: jax.make_array_from_process_local_data(cut(), x) for name, x in batch.items()}
 
 
+def anywhere(asked: bool) -> jax.Array:
+    """Whether any process has asked, bool[]; all must call this alike. Nobody waits for it."""
+    flags = jax.make_array_from_process_local_data(cut(), np.full(jax.local_device_count(), asked))
+    return _any()(flags)
+
+
+@functools.cache
+def _any() -> Any:
+    return jax.jit(jnp.any, out_shardings=whole())
+
+
 def gathered(values: np.ndarray) -> np.ndarray:
     """float64[n, k] of every process, of any n, below each other in the order of the processes; to the last bit."""
     if jax.process_count() == 1:

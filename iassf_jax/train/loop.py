@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from iassf_jax.data import pipeline
@@ -33,27 +32,28 @@ from iassf_jax.weights.formats import read_weights
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step; a second Ctrl-C interrupts.
-
-    Of several processes, JAX's runtime catches SIGTERM to any, and has all of them stop after the same step.
-    """
+    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step; a second Ctrl-C interrupts."""
 
     def __init__(self) -> None:
         self.asked = False
-        self._alone = jax.process_count() == 1
+        self._answer: Any = None
         self._main_thread = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequest":
         if self._main_thread:
-            caught = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
-            self._before = {n: signal.signal(n, self._ask) for n in caught}
+            self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
 
-    def at(self, step: int) -> bool:
-        """Whether to stop after this step; call it after each."""
-        if not self._alone:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self.asked
+    def now(self) -> bool:
+        """Whether to stop; call it once after each step.
+
+        Of several processes each can be asked, and all stop after the same step: they learn of it one step late, so
+        that no device waits.
+        """
+        if jax.process_count() == 1:
+            return self.asked
+        before, self._answer = self._answer, devices.anywhere(self.asked)
+        return before is not None and bool(before)
 
     def __exit__(self, *_: object) -> None:
         if self._main_thread:
@@ -64,8 +64,6 @@ class StopRequest:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
-        if not self._alone:
-            signal.raise_signal(signal.SIGTERM)
 
 
 class Run:
@@ -234,8 +232,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
         with log, StopRequest() as stop:
             _announce(run, log, start)
             _loop(run, log, stop, start, profile_steps)
-    finally:
+    except jax.errors.JaxRuntimeError:
+        if jax.process_count() == 1:
+            run.close()
+        raise  # of several processes one is gone, and a checkpoint under way would wait for it
+    except BaseException:
         run.close()
+        raise
+    run.close()
     return run.state
 
 
@@ -275,7 +279,7 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: i
         if due(step, run.config.eval.every):
             pending.flush()
             run.validate(step, log)
-        stopping = stop.at(step)
+        stopping = stop.now()
         if due(step, run.config.checkpoint.every) or stopping:
             pending.flush()
             run.save(step)

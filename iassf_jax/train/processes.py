@@ -56,6 +56,7 @@ def _join(coordinator: str | None, count: int | None, index: int | None) -> bool
             raise UserError(f"--process_id is {index}, of {count} processes: use 0 to {count - 1}")
     elif not _launched_together():
         return False
+    jax.config.update("jax_enable_preemption_service", False)  # the loop sees to SIGTERM itself
     try:
         jax.distributed.initialize(
             coordinator,
