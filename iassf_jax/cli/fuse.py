@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from iassf_jax.cli.arguments import Commands, command, left_out, names, shown
+from iassf_jax.cli.arguments import Commands, at_least, command, left_out, names, shown
 from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
@@ -17,8 +17,8 @@ EXTRAS = ("dehazed", "haze", "panel")
 def add(commands: Commands) -> None:
     """Adds the command."""
     fuse = command(commands, "fuse", "dehaze and fuse pairs of images, or videos", run)
-    fuse.add_argument("--visible", required=True, metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
-    fuse.add_argument("--infrared", required=True, metavar="PATH", help="its partner, partners by name, or a video")
+    fuse.add_argument("--visible", metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
+    fuse.add_argument("--infrared", metavar="PATH", help="its partner, partners by name, or a video")
     fuse.add_argument(
         "--output", required=True, metavar="PATH", help="a folder, or a file for a single pair or a video"
     )
@@ -53,6 +53,14 @@ def add(commands: Commands) -> None:
     tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
     tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
     tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
+    many = fuse.add_argument_group("tables", "of pairs, in place of --visible and --infrared, docs/scale.md")
+    many.add_argument(
+        "--pairs", metavar="TABLE", help="CSV or Parquet: columns visible, infrared, perhaps name; or URL"
+    )
+    many.add_argument("--engine", choices=("here", "ray"), default="here", help="this process, or a Ray cluster")
+    many.add_argument("--address", metavar="ADDRESS", help="of the cluster; without: one of this machine alone")
+    many.add_argument("--gpus-per-worker", type=float, metavar="N", help="default 1 where there are any, else 0")
+    many.add_argument("--workers", type=at_least(1), metavar="N", help="default: all GPUs, or one a machine")
 
 
 def _extras(text: str) -> tuple[str, ...]:
@@ -78,13 +86,16 @@ def run(args: argparse.Namespace) -> int:
     from iassf_jax.runtime import set_up
 
     strengths = Strengths(args.dehaze_strength, args.infrared_strength, args.t0)
+    _check_inputs(args)
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
-    if is_video(args.visible) or is_video(args.infrared):
+    if not args.pairs and (is_video(args.visible) or is_video(args.infrared)):
         return _run_videos(fuser, args, strengths)
     percentiles = args.infrared_percentiles and tuple(args.infrared_percentiles)
     options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite)
+    if args.pairs:
+        return _run_table(fuser, args, options)
     with tqdm(unit="pair", disable=None) as bar:
         made, there, problems = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
@@ -92,6 +103,38 @@ def run(args: argparse.Namespace) -> int:
     known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
     print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
     return left_out(problems)
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
+    """Also keeps the GPUs for Ray's workers, where this process only hands out the work."""
+    if args.pairs and (args.visible or args.infrared):
+        raise UserError("--pairs names both sides: leave --visible and --infrared out")
+    if not args.pairs and not (args.visible and args.infrared):
+        raise UserError("what shall be fused? Give --visible and --infrared, or --pairs")
+    if not args.pairs and args.engine != "here":
+        raise UserError("--engine is for tables: give --pairs")
+    if args.engine == "ray":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+
+
+def _run_table(fuser: Any, args: argparse.Namespace, options: Any) -> int:
+    from iassf_jax.fuse.bulk import fuse_table, here
+    from iassf_jax.fuse.table import FAILURES
+
+    engine = here
+    if args.engine == "ray":
+        from iassf_jax.fuse.on_ray import ray_engine
+
+        engine = ray_engine(args.address, args.gpus_per_worker, args.workers)
+    with tqdm(unit="pair", disable=None) as bar:
+        made, there, failed = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
+    known = f" ({there} {'was' if there == 1 else 'were'} there)" if there else ""
+    print(f"{made} fused image{'s' * (made != 1)} in {args.output}{known}")
+    if failed:
+        print(f"{failed} left out, with reasons: {args.output}/{FAILURES}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any) -> int:

@@ -1,6 +1,7 @@
 """Fusing image files: a pair, two folders, or two globs, resumable, with a manifest of what was made how."""
 
 import dataclasses
+import functools
 import glob
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ def fuse_files(
     index, count = options.shard
     items = items[index - 1 :: count]
     path = _manifest_path(items, Path(output), options.shard)
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)))
+    manifest = Manifest(path, about(fuser, options), _shard_manifests(items, Path(output)))
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -179,17 +180,35 @@ def _partners(
 
 
 def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, dict[str, str] | UserError]]:
-    """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads."""
+    read, write = functools.partial(_read, options=options), functools.partial(_write, options.save)
+    return pipelined(fuser, items, options.strengths, read, write)
+
+
+def pipelined(
+    fuser: Fuser,
+    items: Sequence[Any],
+    strengths: Strengths,
+    read: Callable[[Any], tuple[Any, ...]],
+    write: Callable[..., dict[str, str]],
+) -> Iterator[tuple[Any, dict[str, str] | UserError]]:
+    """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads.
+
+    Args:
+        fuser, strengths: how to fuse.
+        items: what pairs are made of.
+        read: gives a pair as `prepare_pair` does, and whatever else `write` needs.
+        write: takes the item, what was read, and the `Result`; gives the record.
+    """
     with ThreadPoolExecutor(_READ_AHEAD + 1) as pool:
-        reading: list[Future] = [pool.submit(_read, item, options) for item in items[:_READ_AHEAD]]
-        writing: tuple[Item, Future] | None = None
+        reading: list[Future] = [pool.submit(read, item) for item in items[:_READ_AHEAD]]
+        writing: tuple[Any, Future] | None = None
         for i, item in enumerate(items):
             if i + _READ_AHEAD < len(items):
-                reading.append(pool.submit(_read, items[i + _READ_AHEAD], options))
+                reading.append(pool.submit(read, items[i + _READ_AHEAD]))
             try:
-                pair = reading[i].result()
+                found = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair, options.strengths))
+                written = pool.submit(write, item, *found, _fuse(fuser, found[:2], strengths))
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -228,19 +247,27 @@ def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], strengths: Strength
 
 
 def _write(
-    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result
+    save: Iterable[str], item: Item, visible: np.ndarray, infrared: np.ndarray, result: Result
 ) -> dict[str, str]:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
-    for kind in save:
-        if kind == "dehazed":
-            images.write_image(item.output(kind), result.dehazed)
-        elif kind == "haze" and result.haze_density is not None:
-            images.write_image(item.output(kind), np.rint(255 * np.clip(result.haze_density, 0, 1)).astype(np.uint8))
-        elif kind == "panel":
-            images.write_image(item.output(kind), panel(visible, infrared, result))
+    for kind, image in pictures(save, visible, infrared, result):
+        images.write_image(item.output(kind), image)
     images.write_image(item.target, result.fused)
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
     return files | {"inputs_sha256": _hash(item)}
+
+
+def pictures(
+    kinds: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Of `EXTRAS`, those that are wanted and there: name and uint8 image."""
+    for kind in kinds:
+        if kind == "dehazed":
+            yield kind, result.dehazed
+        elif kind == "haze" and result.haze_density is not None:
+            yield kind, np.rint(255 * np.clip(result.haze_density, 0, 1)).astype(np.uint8)
+        elif kind == "panel":
+            yield kind, panel(visible, infrared, result)
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -252,7 +279,8 @@ def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int
     return sample_grid([shown], height, ("hazy", "infrared", "haze density", "dehazed", "fused"))
 
 
-def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
+def about(fuser: Fuser, options: Options) -> dict[str, Any]:
+    """What a manifest tells of a run: versions, weights and settings."""
     tiling = getattr(fuser.predictor, "tiling", None)
     return {
         "iassf_jax": __version__,

@@ -88,5 +88,6 @@ def check_batch_size(batch_size: int) -> None:
         low, high = batch_size // count * count, -(-batch_size // count) * count
         good = " or ".join(str(n) for n in (low, high) if n)
         raise UserError(
-            f"train.batch_size is {batch_size}, for all {count} devices together: use a multiple of {count}, e.g. {good}"
+            f"train.batch_size is {batch_size}, for all {count} devices together: use a multiple of {count}, e.g. "
+            f"{good}"
         )
