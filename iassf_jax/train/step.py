@@ -13,6 +13,7 @@ from ml_collections import FrozenConfigDict
 
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
+from iassf_jax.models.fast.devices import batches_cut_over
 from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.parameters import smallest_pair
 from iassf_jax.runtime import jit_for_device, run_once
@@ -168,10 +169,16 @@ def loss_of(
 
 
 @functools.cache
-def jit_train_step(placement: jax.sharding.Sharding) -> Callable[..., Any]:
+def jit_train_step(placement: jax.sharding.NamedSharding) -> Callable[..., Any]:
     """`train_step` for states of that placement, which the new state keeps: one program, wherever a state is from."""
+
+    @functools.wraps(train_step)
+    def placed_step(state: TrainState, batch: Batch, **settings: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        with batches_cut_over(placement.mesh):
+            return train_step(state, batch, **settings)
+
     return jit_for_device(
-        train_step,
+        placed_step,
         donate_argnums=0,
         static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "trainable"),
         out_shardings=placement,

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import one_layer
+import tiny
 from iassf_jax.data import pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.train import devices, processes
@@ -23,7 +25,10 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+    """A compilation cache for all of these runs, beside their images."""
+    folder = tmp_path_factory.mktemp("shared")
+    one_layer.write_pairs(folder / "pairs")
+    return folder / "cache"
 
 
 def start(workdir, cache, *flags, count=1):
@@ -31,6 +36,7 @@ def start(workdir, cache, *flags, count=1):
     xla_flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
     environment = {**os.environ, "XLA_FLAGS": xla_flags, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/tests"}
+    environment["ONE_LAYER_ROOT"] = str(cache.parent / "pairs")
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -98,19 +104,20 @@ def test_eight_devices_train_as_one_and_one_goes_on_for_them(tmp_path, cache, al
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, cache, alone):
-    said = finish(*start_two(tmp_path, cache, "--config.data.num_workers=2"))
+    said = finish(*start_two(tmp_path, cache))
     assert "20 steps on 2 x cpu" in said[0] and not said[1]
     assert_same(tmp_path, alone)
 
 
 @pytest.mark.slow
-def test_a_fresh_and_a_resumed_run_share_one_program(tmp_path, alone):
-    finish(start(tmp_path / "run", tmp_path / "cache"))
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")
-    (said,) = finish(start(tmp_path / "run", tmp_path / "cache"))
+def test_a_fresh_and_a_resumed_run_share_one_program(tmp_path, cache, alone):
+    programs = list(cache.glob("jit_train_step-*-cache"))
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "20")
+    (said,) = finish(start(tmp_path, cache))
     assert "resuming at step 10" in said
-    assert len(list((tmp_path / "cache").glob("jit_train_step-*-cache"))) == 1
-    assert logged(tmp_path / "run", "train/") == logged(alone, "train/")
+    assert programs and list(cache.glob("jit_train_step-*-cache")) == programs
+    assert logged(tmp_path, "train/") == logged(alone, "train/")
 
 
 @pytest.mark.slow
@@ -145,8 +152,6 @@ def test_a_killed_process_ends_the_other_and_both_go_on(tmp_path, cache, victim)
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_processes_share_the_batches_of_one(count):
-    import tiny
-
     data = tiny.get_config().data.to_dict()
     data["scenes"]["num_train"] = 11  # two batches of four an epoch
     source, _ = pipeline.make_source(data, "train")
