@@ -111,6 +111,8 @@ def _check_inputs(args: argparse.Namespace) -> None:
         raise UserError("--pairs names both sides: leave --visible and --infrared out")
     if not args.pairs and not (args.visible and args.infrared):
         raise UserError("what shall be fused? Give --visible and --infrared, or --pairs")
+    if args.pairs and args.overwrite and args.shard != (1, 1):
+        raise UserError("--overwrite forgets what all shards of a table have made: leave --shard or --overwrite out")
     if not args.pairs and args.engine != "here":
         raise UserError("--engine is for tables: give --pairs")
     if args.engine == "ray":

@@ -65,6 +65,20 @@ def write_bytes(path: str, data: bytes) -> None:
     return None
 
 
+def remove(path: str) -> None:
+    """Removes a file; a UserError if that is refused."""
+    try:
+        if not is_url(path):
+            return Path(path).unlink()
+        system, inside = _system(path)
+        system.rm_file(inside)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: cannot be removed ({_words(error)}): check your rights there") from None
+    return None
+
+
 def files_in(folder: str, suffix: str) -> list[str]:
     """The files of a folder with this suffix, sorted; none where there is no folder."""
     if not is_url(folder):

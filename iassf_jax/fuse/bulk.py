@@ -13,7 +13,7 @@ from iassf_jax.data import images, remote
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.files import Options, about, pictures, pipelined
 from iassf_jax.fuse.fuser import Fuser, Result, prepare_pair
-from iassf_jax.fuse.table import FAILURES, Row, made_before, part_path, read_pairs, settings_text, write_table
+from iassf_jax.fuse.table import FAILURES, Row, forget, made_before, part_path, read_pairs, settings_text, write_table
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.runtime import use_compilation_cache
 from iassf_jax.weights.formats import Weights
@@ -119,7 +119,9 @@ def fuse_table(
     rows, output = read_pairs(pairs)[options.shard[0] - 1 :: options.shard[1]], remote.absolute(output)
     facts = about(fuser, options)
     told = {"weights_sha256": str(facts["weights"].get("sha256", "")), "settings": settings_text(facts["settings"])}
-    there = set() if options.overwrite else made_before(output, told)
+    if options.overwrite:
+        forget(output)
+    there = made_before(output, told)
     todo = [row for row in rows if row.name not in there]
     weights = dataclasses.replace(fuser.weights, params=jax.tree.map(np.asarray, fuser.weights.params))
     work = ChunkFuser(weights, getattr(fuser.predictor, "tiling", None), options, output, told)

@@ -123,6 +123,12 @@ def made_before(output: str, about: Mapping[str, Any]) -> set[str]:
     return {name for name in found if Path(output, f"{name}.png").is_file()}
 
 
+def forget(output: str) -> None:
+    """Removes the manifest, so that everything is made anew."""
+    for path in remote.files_in(f"{output}/{MANIFEST}", ".parquet"):
+        remote.remove(path)
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as one value of a column."""
     return json.dumps(settings, sort_keys=True)

@@ -104,7 +104,12 @@ def test_other_settings_are_refused_and_shards_add_up(fuse):
     message = fuse("--pairs", "pairs.csv", "--output", "out", "--infrared-strength", "0.5")[2]
     assert "results of other settings are there" in message
     assert fuse("--pairs", "pairs.csv", "--output", "out")[1].endswith("(3 were there)\n")
+    assert "leave --shard" in fuse("--pairs", "pairs.csv", "--output", "out", "--overwrite", "--shard", "2/2")[2]
     assert sorted(row["name"] for row in manifest("out")) == STEMS
+    before = contents("out")
+    anew = ("--overwrite", "--dehaze-strength", "0.5")
+    assert fuse("--pairs", "pairs.csv", "--output", "out", *anew)[1] == "6 fused images in out\n"
+    assert contents("out") != before and sorted(row["name"] for row in manifest("out")) == STEMS
 
 
 def test_urls_are_read_and_written(weights, tmp_path):
