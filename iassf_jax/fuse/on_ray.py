@@ -48,7 +48,7 @@ def _run(ray: Any, gpus: float | None, workers: int | None, work: ChunkFuser, ch
         _Worker,
         fn_constructor_args=(work,),
         batch_size=None,  # a block is a chunk
-        concurrency=min(count, len(chunks)),
+        compute=ray.data.ActorPoolStrategy(size=min(count, len(chunks))),
         num_gpus=gpus,
     )
     yield from results.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0)

@@ -49,7 +49,10 @@ def read_pairs(path: str) -> list[Row]:
     data = remote.read_bytes(path)
     try:
         if path.lower().endswith(".csv"):
-            table = pa.csv.read_csv(io.BytesIO(data))
+            words = dict.fromkeys((*_REQUIRED, "name"), pa.string())  # 007 is a name, not a number
+            table = pa.csv.read_csv(
+                io.BytesIO(data), convert_options=pa.csv.ConvertOptions(column_types=words, strings_can_be_null=False)
+            )
         else:
             table = pa.parquet.read_table(pa.BufferReader(data))
     except (pa.ArrowInvalid, OSError) as error:
