@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
     tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
     tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
     tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
-    many = fuse.add_argument_group("tables", "of pairs, in place of --visible and --infrared, docs/scale.md")
+    many = fuse.add_argument_group("tables", "of pairs, in place of --visible and --infrared, docs/bulk.md")
     many.add_argument(
         "--pairs", metavar="TABLE", help="CSV or Parquet: columns visible, infrared, perhaps name; or URL"
     )

@@ -206,9 +206,9 @@ def test_a_ray_cluster_gives_the_same_though_a_worker_is_killed(tmp_path, fuse, 
     monkeypatch.setattr(
         bulk, "_chunks", lambda rows: [c for i in range(0, len(rows), 2) for c in chunks(rows[i : i + 2])]
     )
-    environment = {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
-    hook = {"env_vars": environment, "worker_process_setup_hook": "one_layer.get_config"}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=hook)
+    monkeypatch.setattr(bulk, "ChunkFuser", one_layer.ChunkFuserThatKnowsIt)
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     killed = []
 
     def kill_one():
