@@ -41,6 +41,7 @@ def _run(ray: Any, gpus: float | None, workers: int | None, work: ChunkFuser, ch
     if gpus > there:
         raise UserError(f"--gpus-per-worker is {gpus:g}, the cluster has {there:g}: use less, or 0 for CPUs")
     count = workers or (int(there // gpus) if gpus else sum(node["Alive"] for node in ray.nodes()))
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     blocks = [pyarrow.table({name: list(values) for name, values in chunk.items()}) for chunk in chunks]
