@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config = msrs.get_config()
     with config.unlocked():
         config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/heads.py
-        config.model.working_size = 256  # ours: haze is smooth; what is sharp comes from the images at full size
+        config.model.working_size = 192  # ours: haze is smooth; what is sharp comes from the images at full size
         config.model.patch = 4  # ours
         config.model.prompt_size = 8  # ours: a pool of 64x64 would be larger than the features
         config.model.restoration_blocks = (1, 1, 1, 2, 1, 1, 1)  # ours: one level more, to see the whole scene
@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
         config.data.root = "data/msrs,data/roadscene"
         config.data.with_truth = True
         # Ours: shapes take turns, whole images or large parts of them.
-        config.data.whole_size = ((192, 256), (128, 192), (128, 256), (128, 192))
+        config.data.whole_size = ((128, 192), (160, 192))
         config.data.window = (0.5, 1.0)
         config.data.infrared_fading = (0.0, 0.25)  # ours: infrared sees through thin fog, not through everything
         config.data.vertical_flip = False  # ours: the sky is above

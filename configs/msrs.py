@@ -3,7 +3,7 @@
 python train.py --config configs/msrs.py --config.data.root=PATH_TO_MSRS
 
 `data.root` may hold the authors' `{train,test}/{GT,hazy,IR}` or upstream MSRS `{train,test}/{vi,ir}`.
-Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. Results of our runs: docs/training.md.
+Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. docs/train.md says more.
 """
 
 from ml_collections import ConfigDict
@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
     data.verify = True  # ours: decode every file once at the start
     data.depth_meaning = ""  # ours: "depth" or "disparity", where pairs have depth maps
     data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
+    data.infrared_percentiles = "auto"  # ours: stretches raw 16-bit data; or "1,99" for any, "none"
     data.crop = 256  # paper
     data.whole_size = ()  # ours: (height, width), or several: whole images shrunk to it in place of crops
     data.window = (1.0, 1.0)  # ours: shares of a whole image's sides that are taken for it

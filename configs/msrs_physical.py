@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config = msrs.get_config()
     with config.unlocked():
         config.model.reconstruction = "physical"  # ours: draws transmission and air light, see models/heads.py
-        config.model.working_size = 256  # ours
+        config.model.working_size = 192  # ours
         config.model.patch = 4  # ours
         config.model.bound = 0.03  # ours: half contrast is half the transmission, and 0.07 occurs
         config.model.prompt_size = 8  # ours: a pool of 64x64 would be larger than the features
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
         config.loss.airlight = 2.0  # ours
         config.loss.hidden = 0.0  # ours: nothing is hidden
         config.data.with_truth = True
-        config.data.whole_size = ((192, 256), (192, 256), (128, 256), (192, 192))  # ours: also other shapes
+        config.data.whole_size = ((128, 192), (160, 192))  # ours: also other shapes
         config.data.vertical_flip = False  # ours: the sky is above
         config.data.permute_chance = 0.3  # ours
         config.data.relight.chance = 0.2  # ours

@@ -16,16 +16,18 @@ class Case(NamedTuple):
         return f"{self.task} {self.width}x{self.height}, batch {self.batch}"
 
 
-OURS = ("iassf", "release")
+OURS = ("default", "iassf", "release")
+IN_BFLOAT16 = ("iassf", "release")
 TORCH = ("torch", "torch_nhwc", "torch_compiled")
 # Contenders by task; the first PyTorch one is what ratios refer to.
 CONTENDERS = {
     "inference": (*OURS, *TORCH),
-    "train step": (*OURS, "torch", "torch_compiled"),
-    "haze density": (*OURS, "torch"),
+    "train step": ("iassf", "release", "torch", "torch_compiled"),
+    "haze density": ("iassf", "release", "torch"),
     "Restormer block": ("iassf", "torch", "torch_nhwc", "torch_compiled"),
 }
 TITLES = {
+    "default": "default weights",
     "iassf": "paper's network",
     "release": "released network",
     "iassf_bf16": "paper's network, bfloat16",
@@ -56,5 +58,6 @@ def contenders(case: Case, on_gpu: bool) -> list[str]:
     if not on_gpu and case.task != "Restormer block" and case[1:] != (480, 640, 1):
         names = [name for name in names if name != "torch_compiled"]
     if on_gpu and case.task in ("inference", "train step"):
-        names[2:2] = [f"{name}_bf16" for name in OURS]
+        at = names.index("release") + 1
+        names[at:at] = [f"{name}_bf16" for name in IN_BFLOAT16]
     return names

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.speed.cases import Case
 from configs import msrs, release
 from iassf_jax.evaluate.cost import count_products
+from iassf_jax.fuse.network import make_predictor
 from iassf_jax.models import build_model
 from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.haze_density import haze_density
@@ -17,6 +18,8 @@ from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.models.release.haze import release_haze_density
 from iassf_jax.models.restormer import RestormerBlock
 from iassf_jax.runtime import compiler_options, trim_after_compiling
+from iassf_jax.weights import shipped
+from iassf_jax.weights.formats import read_weights
 
 
 class Work:
@@ -25,9 +28,13 @@ class Work:
     def __init__(self, case: Case, name: str) -> None:
         """Builds and compiles the program."""
         trim_after_compiling()
-        self.function, self.args = program_of(case, name)
-        self.program = self.function.lower(*self.args).compile(compiler_options())
         self.keeps_state = case.task == "train step"
+        if name == "default":
+            self.program, self.args, self.counted = _default_weights(case)
+            return
+        function, self.args = program_of(case, name)
+        self.program = function.lower(*self.args).compile(compiler_options())
+        self.counted = function.__wrapped__, self.args
 
     def __call__(self) -> None:
         """One run, waited for."""
@@ -38,8 +45,18 @@ class Work:
     def cost(self) -> dict[str, float]:
         """Operations of products and convolutions (2 a multiply-add), and the bytes that these must move."""
         with portable_operations():  # what kernels compute cannot be counted
-            products, moved = count_products(self.function.__wrapped__, *self.args)
+            products, moved = count_products(self.counted[0], *self.counted[1])
         return {"operations": 2.0 * products, "bytes": float(moved)}
+
+
+def _default_weights(case: Case) -> tuple[Any, tuple, tuple]:
+    """From NumPy images of 8 bits to NumPy images, as `fuse` does; counted is the network, at its working size."""
+    weights = read_weights([shipped.DEFAULT])
+    model = build_model(weights.model)
+    rng = np.random.default_rng(0)
+    images = tuple(rng.integers(0, 256, (case.batch, case.height, case.width, *c), np.uint8) for c in ((3,), ()))
+    network = functools.partial(model.apply, method="at_working_size")
+    return make_predictor(model, weights.params), images, (network, (weights.params, *_pair(case)))
 
 
 def program_of(case: Case, name: str) -> tuple[Any, tuple]:

@@ -12,7 +12,9 @@ import numpy as np
 from iassf_jax.data import images, remote
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.files import Options, about, pictures, pipelined
-from iassf_jax.fuse.fuser import Fuser, Result, prepare_pair
+from iassf_jax.fuse.fuser import Fuser, Result
+from iassf_jax.fuse.prepare import Prepared, prepare_pair
+from iassf_jax.fuse.reading import read_pair
 from iassf_jax.fuse.table import FAILURES, Row, forget, made_before, part_path, read_pairs, settings_text, write_table
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.runtime import use_compilation_cache
@@ -64,18 +66,20 @@ class ChunkFuser:
             write_table(part_path(self.output, [row.name for row in rows]), records, _RECORD)
         return {name: np.array([outcome[name] for outcome in outcomes], object) for name in _OUTCOME}
 
-    def _read(self, row: Row) -> tuple[np.ndarray, np.ndarray, str]:
-        files = [remote.read_bytes(path) for path in (row.visible, row.infrared)]
-        visible = images.three_channels(images.decode_image(row.visible, files[0]))
-        infrared = images.one_channel(images.decode_image(row.infrared, files[1]))
-        digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in files)).hexdigest()
-        how = {name: getattr(self.options, name) for name in ("resize_infrared", "infrared_percentiles")}
-        return *prepare_pair(visible, infrared, **how), digest
+    def _read(self, row: Row) -> tuple[Prepared, str]:
+        digests, notes = [], []
 
-    def _write(
-        self, row: Row, visible: np.ndarray, infrared: np.ndarray, digest: str, result: Result
-    ) -> dict[str, str]:
-        for kind, image in pictures(self.options.save, visible, infrared, result):
+        def read(path: str) -> bytes:
+            data = remote.read_bytes(path)
+            digests.append(hashlib.sha256(data).digest())
+            return data
+
+        pair = read_pair(row.visible, row.infrared, self.options.orient, self.options.damaged, notes, read)
+        prepared = prepare_pair(*pair, self.options.preparation, notes)
+        return prepared, hashlib.sha256(b"".join(digests)).hexdigest()
+
+    def _write(self, row: Row, pair: Prepared, digest: str, result: Result) -> dict[str, str]:
+        for kind, image in pictures(self.options.save, pair, result):
             path = f"{self.output}/{kind}/{row.name}.png"
             remote.write_bytes(path, images.encode_image(path, image, ".png"))
         path = f"{self.output}/{row.name}.png"

@@ -7,6 +7,7 @@ from typing import Any
 
 from iassf_jax.data.augment import degrade, relight
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS, merged_ranges
+from iassf_jax.data.levels import parse_percentiles
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
@@ -77,7 +78,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
     names = config["optim"].get("trainable", ())
     if not all(isinstance(name, str) for name in names):
-        problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('modulation',), or () for all")
+        problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('mspe_fm',), or () for all")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")
@@ -101,6 +102,10 @@ def check_config(config: Mapping[str, Any]) -> None:
     window = config["data"].get("window", (1.0, 1.0))
     if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
         problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")
+    try:
+        parse_percentiles(config["data"].get("infrared_percentiles", "none"))
+    except UserError as error:
+        problems.append(f"data.infrared_percentiles: {error}")
     problems += degrade.problems_of(config["data"].get("degrade", {}))
     problems += relight.problems_of(config["data"].get("relight", {}))
     if config["data"].get("relight", {}).get("chance") and "stored" in kinds:
