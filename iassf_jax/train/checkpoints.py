@@ -13,6 +13,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.parameters import check_tree
+from iassf_jax.train import devices
 from iassf_jax.weights.renamed import current_tree, former_tree
 
 _FOLDER, _ASIDE = "checkpoints", "damaged_checkpoints"
@@ -48,14 +49,17 @@ class Checkpoints:
         return sorted(self._manager.all_steps(), reverse=True)
 
     def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint out of the way, to the folder that is given back."""
+        """Moves a damaged checkpoint out of the way, to the folder that is given back; all processes call it."""
         target = self.directory.with_name(_ASIDE) / f"{step}-{time.time_ns()}"
+        devices.wait_for_all(f"before checkpoint {step} moves")
         try:
-            target.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(target)
+            if devices.is_first():
+                target.parent.mkdir(exist_ok=True)
+                (self.directory / str(step)).rename(target)
         except OSError as error:
             words = f"is damaged and cannot be moved away ({error.strerror}): remove that folder"
             raise UserError(f"{self.directory / str(step)}: {words}") from None
+        devices.wait_for_all(f"after checkpoint {step} moved")
         self._manager.reload()
         return target
 
@@ -101,9 +105,11 @@ class Checkpoints:
                 "weights alone, give it as --config.init_from, with another --workdir"
             )
         checkpointer = ocp.StandardCheckpointer()
-        # Onto the device at hand: Orbax would look for the one that it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
+        # Where the tree's arrays lie, or onto the device at hand: Orbax would look for the one that it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here), tree
+        )
         with self._damage_told(step):
             found = checkpointer.metadata(where).item_metadata.tree
         check_tree(_plain(abstract), _plain(found), str(where))

@@ -119,6 +119,28 @@ class RunLog:
                 file.close()
 
 
+class NoLog(RunLog):
+    """Of the processes that leave telling to the first one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def advance(self) -> None:
+        """Says nothing."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Draws nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+
 def _step(line: str) -> float:
     """Of a line of `metrics.jsonl`; a line cut short by a kill counts as never written."""
     try:

@@ -1,6 +1,5 @@
 """A training run: the loop around `training.train_step`, with checkpoints, logs, validation and clean stops."""
 
-import collections
 import contextlib
 import functools
 import math
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
@@ -25,10 +23,11 @@ from iassf_jax.locks import locked
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
+from iassf_jax.train import devices
 from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, has_checkpoint
 from iassf_jax.train.config_checks import check_config, check_workers
-from iassf_jax.train.log import RunLog
+from iassf_jax.train.log import NoLog, RunLog
 from iassf_jax.train.run_config import check_same_network, save_config
 from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
@@ -39,12 +38,28 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._answer: Any = None
         self._main_thread = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequest":
         if self._main_thread:
             self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def now(self) -> bool:
+        """Whether to stop; call it once after each step.
+
+        Of several processes each can be asked, and all stop after the same step: they learn of it one step late, so
+        that no device waits.
+        """
+        if jax.process_count() == 1:
+            return self.asked
+        before, self._answer = self._answer, devices.anywhere(self.asked)
+        return before is not None and bool(before)
+
+    def at_once(self) -> bool:
+        """Whether to stop in the midst of something; never of several processes, since the others would wait."""
+        return self.asked and jax.process_count() == 1
 
     def __exit__(self, *_: object) -> None:
         if self._main_thread:
@@ -62,6 +77,7 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path) -> None:
         """Raises UserError for settings or data that make no run."""
+        devices.check_batch_size(config.train.batch_size)
         params = _starting_weights(config, workdir)
         self.config = config
         self.workdir = workdir
@@ -75,7 +91,7 @@ class Run:
         optimizer, schedule = training.make_optimizer(config.optim, self.num_steps, epoch)
         self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0, params)
         self.step_function = functools.partial(
-            training.jit_train_step,
+            training.jit_train_step(devices.whole()),
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
@@ -83,7 +99,9 @@ class Run:
             ema_decay=config.train.ema_decay,
             trainable=tuple(config.optim.get("trainable", ())),
         )
-        self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)
+        self.iterator = pipeline.train_iterator(
+            config.data, self.source, config.train.batch_size, config.seed, (jax.process_index(), jax.process_count())
+        )
         self.checkpoints: Checkpoints | None = None
         self.notes: list[str] = []
 
@@ -111,7 +129,7 @@ class Run:
             where = self.checkpoints.directory
             raise UserError(f"{where}: every checkpoint is damaged: remove that folder to train from the start")
         self._check_same_data(data)
-        step_array = jnp.asarray(step, jnp.int32)
+        step_array = devices.everywhere(np.int32(step))
         self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
         self.iterator.set_state(data["iterator"])
         for bad in damaged:
@@ -146,22 +164,28 @@ class Run:
         return ", ".join(self.source.stems[i] for i in batch["index"])
 
     def validate(self, step: int, log: RunLog, stop: "StopRequest") -> None:
-        """Scores validation pairs, which training never sees, and draws the first; nothing where the run shall stop."""
+        """Scores validation pairs, which training never sees, each process its share, and draws the first of them.
+
+        Nothing comes of it where the run shall stop.
+        """
         settings = self.config.eval
         if not settings.num_images:
             return
-        predictor = make_predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
+        weights = devices.of_this_process(self.state.ema or self.state.params)
+        predictor = make_predictor(self.model, weights, settings.pad_multiple)
         indices = evaluation.spread(len(self.val_source), settings.num_images)
+        indices = np.array_split(indices, jax.process_count())[jax.process_index()].tolist()
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
-        scores, shown = collections.defaultdict(list), []
+        scores, shown = [], []
         for result in evaluation.predict(predictor, examples):
-            if stop.asked:
+            if stop.at_once():
                 return
-            for name, value in evaluation.score(result).items():
-                scores[name].append(value)
+            scores.append(evaluation.score(result))
             if len(shown) < settings.num_samples:
                 shown.append(result)
-        log.write(step, {f"val/{name}": np.mean(values) for name, values in scores.items()})
+        names = evaluation.NAMES
+        rows = devices.gathered(np.array([[row[name] for name in names] for row in scores]).reshape(-1, len(names)))
+        log.write(step, {f"val/{name}": np.mean(column) for name, column in zip(names, rows.T, strict=True)})
         if shown:
             log.picture(step, "val", sample_grid(shown))
 
@@ -199,7 +223,7 @@ class Pending:
         self._log.advance()
         if step % self._run.config.train.log_every == 0 or step == self._run.num_steps:
             now = time.monotonic()
-            rate = (step - self._done) * len(batch["index"]) / max(now - self._since, 1e-9)
+            rate = (step - self._done) * self._run.config.train.batch_size / max(now - self._since, 1e-9)
             self._since, self._done = now, step
             self._log.write(step, {**values, "train/images_per_second": rate})
 
@@ -224,17 +248,36 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     check_same_network(workdir, config)
     with StopRequest() as stop:
         run = Run(config, workdir)
-        keep = (config.checkpoint.keep, config.checkpoint.keep_every)
         try:
-            with locked(workdir, "--workdir"), contextlib.closing(Checkpoints(workdir, *keep)) as run.checkpoints:
+            with _held(workdir), _open_checkpoints(config, workdir) as run.checkpoints:
                 start = run.resume()
-                save_config(workdir, config)
-                with RunLog(workdir, start, run.num_steps) as log:
+                if devices.is_first():
+                    save_config(workdir, config)
+                with RunLog(workdir, start, run.num_steps) if devices.is_first() else NoLog() as log:
                     _announce(run, log, start)
                     _loop(run, log, stop, start, profile_steps)
         finally:
             run.iterator.close()
     return run.state
+
+
+def _held(workdir: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other runs out of the folder; the first of several processes does that for all."""
+    return locked(workdir, "--workdir") if devices.is_first() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _open_checkpoints(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints]:
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+    lost = False
+    try:
+        yield checkpoints
+    except jax.errors.JaxRuntimeError:
+        lost = jax.process_count() > 1  # one of them is gone, and a checkpoint under way would wait for it
+        raise
+    finally:
+        if not lost:
+            checkpoints.close()
 
 
 def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
@@ -254,7 +297,8 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
         log.say(note)
     if run.problems:
         log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
-    kind = jax.devices()[0].device_kind
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    kind = f"{count} x {kind}" if count > 1 else kind
     fresh = f"training from {run.config.init_from} for" if run.config.init_from else "training for"
     words = f"resuming at step {start} of" if start else fresh
     if start >= run.num_steps:
@@ -267,20 +311,21 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
 def _loop(run: Run, log: RunLog, stop: StopRequest, start: int, profile_steps: int) -> None:
     pending = Pending(run, log, start)
     due = functools.partial(_due, run.num_steps)
-    if stop.asked:
+    if stop.at_once():
         log.say("asked to stop: nothing was trained")
         return
     for step, batch in _steps(run, start, profile_steps):
-        arrays = {name: x for name, x in batch.items() if name != "index"}
+        arrays = devices.global_batch({name: x for name, x in batch.items() if name != "index"})
         run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
         if due(step, run.config.eval.every):
             pending.flush()
             run.validate(step, log, stop)
-        if due(step, run.config.checkpoint.every) or stop.asked:
+        stopping = stop.now()
+        if due(step, run.config.checkpoint.every) or stopping:
             pending.flush()
             run.save(step)
-        if stop.asked:
+        if stopping:
             log.say(f"asked to stop: saved step {step}; the same command goes on from there")
             return
     pending.flush()
