@@ -111,7 +111,7 @@ def get_config() -> ConfigDict:
     config.eval.num_images = 16  # ours; 0: no validation
     config.eval.num_samples = 4  # ours: rows of the picture
     config.eval.batch_size = 1  # ours: of eval.py
-    config.eval.pad_multiple = 32  # ours: images are padded to it, so that many sizes share few programs
+    config.eval.pad_multiple = 0  # ours: images are padded to multiples of it; 0: to the few sizes of `fuse`
     config.eval.seed = 0  # ours: haze of validation images that have no hazy file
 
     config.checkpoint = ConfigDict()

@@ -22,6 +22,17 @@ def at_least(low: int) -> Callable[[str], int]:
     return number
 
 
+def share(text: str) -> float:
+    """A number of 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 to below 1")
+    return value
+
+
 def names(text: str) -> tuple[str, ...]:
     """NAME[,NAME]."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from iassf_jax.cli.arguments import Commands, command, left_out, names, shown
+from iassf_jax.cli.arguments import Commands, at_least, command, left_out, names, share, shown
 from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
@@ -18,8 +18,8 @@ EXTRAS = ("dehazed", "haze", "panel")
 def add(commands: Commands) -> None:
     """Adds the command."""
     fuse = command(commands, "fuse", "dehaze and fuse pairs of images, or videos", run)
-    fuse.add_argument("--visible", required=True, metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
-    fuse.add_argument("--infrared", required=True, metavar="PATH", help="its partner, partners by name, or a video")
+    fuse.add_argument("--visible", metavar="PATH", help="hazy: an image, a folder, a 'glob', or a video")
+    fuse.add_argument("--infrared", metavar="PATH", help="its partner, partners by name, or a video")
     fuse.add_argument(
         "--output", required=True, metavar="PATH", help="a folder, or a file for a single pair or a video"
     )
@@ -43,13 +43,23 @@ def add(commands: Commands) -> None:
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
     )
     fuse.add_argument(
-        "--smoothing", type=float, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
+        "--smoothing", type=share, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
     )
     _add_inputs(fuse.add_argument_group("inputs", "how files are read, paired and prepared"))
     tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
-    tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
-    tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
-    tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
+    tiles.add_argument("--max-tile", type=at_least(1), default=1024, metavar="PIXELS", help="longest side")
+    tiles.add_argument("--overlap", type=at_least(0), default=64, metavar="PIXELS", help="of neighbours")
+    tiles.add_argument(
+        "--refinements", type=at_least(0), default=1, metavar="N", help="passes that measure statistics again"
+    )
+    many = fuse.add_argument_group("tables", "of pairs, in place of --visible and --infrared, docs/bulk.md")
+    many.add_argument(
+        "--pairs", metavar="TABLE", help="CSV or Parquet: columns visible, infrared, perhaps name; or URL"
+    )
+    many.add_argument("--engine", choices=("here", "ray"), default="here", help="this process, or a Ray cluster")
+    many.add_argument("--address", metavar="ADDRESS", help="of the cluster; without: one of this machine alone")
+    many.add_argument("--gpus-per-worker", type=float, metavar="N", help="default 1 where there are any, else 0")
+    many.add_argument("--workers", type=at_least(1), metavar="N", help="default: all GPUs, or one a machine")
 
 
 def _add_inputs(inputs: Any) -> None:
@@ -112,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     from iassf_jax.fuse.video_files import is_video
     from iassf_jax.runtime import set_up
 
+    _check_inputs(args)
     how = {
         "strengths": Strengths(args.dehaze_strength, args.infrared_strength, args.t0),
         "preparation": Preparation(
@@ -126,8 +137,46 @@ def run(args: argparse.Namespace) -> int:
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
+    if args.pairs:
+        return _run_table(fuser, args, how)
     of_videos = is_video(args.visible) or is_video(args.infrared)
     return (_run_videos if of_videos else _run_images)(fuser, args, how)
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
+    """Also keeps the GPUs for Ray's workers, where this process only hands out the work."""
+    if args.pairs and (args.visible or args.infrared):
+        raise UserError("--pairs names both sides: leave --visible and --infrared out")
+    if not args.pairs and not (args.visible and args.infrared):
+        raise UserError("what shall be fused? Give --visible and --infrared, or --pairs")
+    if args.pairs and args.overwrite and args.shard != (1, 1):
+        raise UserError("--overwrite forgets what all shards of a table have made: leave --shard or --overwrite out")
+    if not args.pairs and args.engine != "here":
+        raise UserError("--engine is for tables: give --pairs")
+    if args.engine == "ray":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+
+
+def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
+    from iassf_jax.fuse.bulk import fuse_table, here
+    from iassf_jax.fuse.files import Options
+    from iassf_jax.fuse.table import FAILURES
+
+    options = Options(args.save, shard=args.shard, damaged=args.damaged == "read", **how)
+    engine = here
+    if args.engine == "ray":
+        from iassf_jax.fuse.on_ray import ray_engine
+
+        engine = ray_engine(args.address, args.gpus_per_worker, args.workers)
+    with tqdm(unit="pair", disable=None) as bar:
+        made, there, failed = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
+    known = f" ({there} {'was' if there == 1 else 'were'} there)" if there else ""
+    print(f"{made} fused image{'s' * (made != 1)} in {args.output}{known}")
+    if failed:
+        print(f"{failed} left out, with reasons: {args.output}/{FAILURES}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:

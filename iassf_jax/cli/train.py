@@ -14,6 +14,14 @@ _WORKDIR = flags.DEFINE_string(
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a profiler trace of so many steps to WORKDIR/profile.", 0, flag_values=_FLAGS.values
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several train together and no Slurm, Open MPI or Kubernetes tells who is who.",
+    flag_values=_FLAGS.values,
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many they are.", 1, flag_values=_FLAGS.values)
+_PROCESS = flags.DEFINE_integer("process_id", None, "Which one this is, from 0.", 0, flag_values=_FLAGS.values)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -26,5 +34,7 @@ def _main() -> None:
 
     set_up(_FLAGS.values.compilation_cache)
     from iassf_jax.train.loop import train_and_evaluate
+    from iassf_jax.train.processes import joined
 
-    train_and_evaluate(_FLAGS.config.value, _WORKDIR.value or Path("runs") / _FLAGS.config_name(), _PROFILE.value)
+    with joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
+        train_and_evaluate(_FLAGS.config.value, _WORKDIR.value or Path("runs") / _FLAGS.config_name(), _PROFILE.value)

@@ -1,4 +1,7 @@
-"""Sizes of image files from their headers alone: nothing is decoded, so a size that lies costs nothing."""
+"""Sizes of image files from their headers alone: nothing is decoded, so a size that lies costs nothing.
+
+Decoders believe what a file says of its parts, and reserve memory for it: here such numbers are held against the file.
+"""
 
 import os
 import struct
@@ -19,12 +22,42 @@ def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
     return struct.unpack(layout, data)
 
 
+def _seek(file: BinaryIO, offset: int) -> None:
+    """Goes to a place that the file names, if it has it."""
+    if offset > file.seek(0, os.SEEK_END):
+        raise BadHeader("is cut off in its header")
+    file.seek(offset)
+
+
 def _png_size(file: BinaryIO) -> tuple[int, int]:
     file.seek(12)
     name, width, height = _unpack(file, ">4sII")
     if name != b"IHDR":
         raise BadHeader("has a damaged PNG header")
     return height, width
+
+
+_PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
+def png_pixels(data: bytes) -> bytes:
+    """A PNG file's parts that make its pixels: colour profiles, texts and animation go, which may unpack to gigabytes.
+
+    Raises:
+        BadHeader: a part says that it is longer than the file, or there is no last one.
+    """
+    view, start, kept = memoryview(data), 8, [data[:8]]
+    while start + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if end > len(data):
+            break
+        if name in _PNG_PARTS:
+            kept.append(view[start:end])
+        if name == b"IEND":
+            return b"".join(kept)
+        start = end
+    raise BadHeader("is truncated or damaged and cannot be decoded")
 
 
 def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
@@ -82,17 +115,20 @@ def _tiff_tags(file: BinaryIO) -> dict[int, int]:
     else:
         count_type, entry, offsets, scalars = "H", "HHI4s", "I", {1: "B", 3: "H", 4: "I"}
         (offset,) = _unpack(file, order + "I")
-    file.seek(offset)
+    _seek(file, offset)
     (count,) = _unpack(file, order + count_type)
-    tags = {}
+    tags, seen = {}, set()
     for _ in range(min(count, 4096)):
         tag, kind, length, value = _unpack(file, order + entry)
+        if tag in seen:
+            raise BadHeader("has a damaged TIFF header, with a tag twice")
+        seen.add(tag)
         if kind in scalars:
             values = order + scalars[kind]
             tags[tag] = struct.unpack_from(values, value)[0]
             if tag == 258 and length * struct.calcsize(values) > len(value):  # bits of each channel, elsewhere
                 entries = file.tell()
-                file.seek(struct.unpack(order + offsets, value)[0])
+                _seek(file, struct.unpack(order + offsets, value)[0])
                 (tags[tag],) = _unpack(file, values)
                 file.seek(entries)
     return tags

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from iassf_jax.data import jpeg
-from iassf_jax.data.image_headers import BadHeader, header_size
+from iassf_jax.data.image_headers import BadHeader, header_size, png_pixels
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 
@@ -32,9 +32,12 @@ _limit_text = os.environ[_LIMIT_NAME]
 # 2^28 pixels are 16384 x 16384, about 800 MB of 8-bit RGB. A user who needs more sets the variable.
 MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 
+# More than four channels of 64 bits, and what else a file may hold: other pages, previews, profiles.
+_BYTES_PER_PIXEL, _SPARE_BYTES = 32, 1 << 27
+
+SCRATCH = ".iassf-tmp-"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
-_CHECKED_PIXELS = 1 << 26  # of a JPEG that may lack data: what the second decoder takes without a word
 LUMA_601 = np.array([0.299, 0.587, 0.114])
 
 
@@ -74,9 +77,11 @@ def _open(path: PathLike) -> BinaryIO:
 def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
     try:
         height, width = header_size(file)
+        length = file.seek(0, os.SEEK_END)
     except BadHeader as error:
-        reason = str(error)
-        raise UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again")) from None
+        raise _refused(path, error) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): copy or download it again") from None
     if height < 1 or width < 1:
         raise UserError(f"{path}: its header says {width} x {height} pixels: copy or download it again")
     if height * width > MAX_PIXELS:
@@ -84,7 +89,14 @@ def _checked_size(path: PathLike, file: BinaryIO) -> tuple[int, int]:
             f"{path}: {width} x {height} pixels are more than the limit of {MAX_PIXELS}: make it smaller, "
             f"or set the environment variable {_LIMIT_NAME}"
         )
+    if length > _SPARE_BYTES + _BYTES_PER_PIXEL * height * width:
+        raise UserError(f"{path}: {length >> 20} MiB are too many for {width} x {height} pixels: save the image alone")
     return height, width
+
+
+def _refused(path: PathLike, error: BadHeader) -> UserError:
+    reason = str(error)
+    return UserError(f"{path}: {reason}" + ("" if ":" in reason else ": copy or download it again"))
 
 
 def image_size(path: PathLike) -> tuple[int, int]:
@@ -129,31 +141,31 @@ def read_image(path: PathLike, how: Reading = STRICT, notes: list[Note] | None =
 
 
 def read_file(path: PathLike) -> bytes:
-    """The content of an image file whose header is good; Raises as `read_image`."""
+    """The content of an image file whose header is good, for `decode_image`; Raises as `read_image`."""
     with _open(path) as file:
         _checked_size(path, file)  # before the whole file is read: it may be huge, or endless
         file.seek(0)
         try:
             return file.read()
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error}): copy it again") from None
+            raise UserError(f"{path}: cannot be read ({error.strerror}): copy or download it again") from None
 
 
 def decode_image(path: PathLike, data: bytes, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
     """`read_image` of a file's content; `path` names it in errors."""
     size = _checked_size(path, io.BytesIO(data))
-    if data.startswith(b"\xff\xd8"):
-        image, whole = _decode_jpeg(data, size)
-        if image is not None and not whole:
-            if not how.damaged:
-                raise UserError(
-                    f"{path}: is truncated, its data end before the image does: copy or download it again, or read "
-                    "what is there (--damaged read)"
-                )
-            if notes is not None:
-                notes.append(Note("is truncated and was read as far as it goes"))
-    else:
-        image = _decode(data, size)
+    try:
+        image, whole = _decode_jpeg(data, size) if data.startswith(b"\xff\xd8") else (_decode(data, size), True)
+    except BadHeader as error:
+        raise _refused(path, error) from None
+    if image is not None and not whole:
+        if not how.damaged:
+            raise UserError(
+                f"{path}: is truncated, its data end before the image does: copy or download it again, or read "
+                "what is there (--damaged read)"
+            )
+        if notes is not None:
+            notes.append(Note("is truncated and was read as far as it goes"))
     if image is None:
         raise UserError(f"{path}: is truncated or damaged and cannot be decoded: copy or download it again")
     if image.dtype not in (np.uint8, np.uint16) and not (how.numbers and image.dtype.kind in "uif"):
@@ -171,6 +183,8 @@ def decode_image(path: PathLike, data: bytes, how: Reading = STRICT, notes: list
 
 def _decode(data: bytes, size: tuple[int, int]) -> Array | None:
     """What OpenCV makes of a file: B, G, R; None where that is nothing, or of another (height, width)."""
+    if data.startswith(b"\x89PNG"):
+        data = png_pixels(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -180,14 +194,11 @@ def _decode(data: bytes, size: tuple[int, int]) -> Array | None:
 
 def _decode_jpeg(data: bytes, size: tuple[int, int]) -> tuple[Array | None, bool]:
     """As `_decode`, and whether the image is whole."""
-    extent = jpeg.extent(data)
-    data = data[: extent.stop]
+    data, extent = jpeg.first_image(data)
     if not extent.ended:
         return _decode(data + jpeg.END, size), False
     image = _decode(data, size)
-    # Where data lack, libjpeg leaves grey; or, in images of several scans, what the scans before have made.
-    suspect = image is not None and (extent.many_scans or (image[-1, -1] == 128).all())
-    return image, not (suspect and size[0] * size[1] <= _CHECKED_PIXELS and jpeg.lacks_data(data))
+    return image, image is None or not jpeg.lacks_data(data, extent, image)
 
 
 def read_visible(path: PathLike, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
@@ -312,6 +323,14 @@ def in_grey(values: Array) -> Array:
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 
+def scratch_of(target: Path) -> Path:
+    """A temporary name in the same folder, since a rename is atomic only inside one file system; hidden from listings.
+
+    It is short: a target's name may be as long as the file system takes.
+    """
+    return target.with_name(f"{SCRATCH}{os.getpid()}-{threading.get_ident()}{target.suffix}")
+
+
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes a file as a whole or not at all; parent folders are made.
 
@@ -323,8 +342,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         UserError: the folder or the disk refuses.
     """
     target = Path(path)
-    # In the same folder, since a rename is atomic only inside one file system; hidden, so that no listing finds it.
-    scratch = target.with_name(f".{target.stem}.{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
+    scratch = scratch_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

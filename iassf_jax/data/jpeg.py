@@ -2,10 +2,15 @@
 
 import io
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from iassf_jax.data.image_headers import BadHeader
+
+_CHECKED_PIXELS = 1 << 26  # of a JPEG that may lack data: what the second decoder takes without a word
+_MOST_SCANS = 500
 END = b"\xff\xd9"
 _SOI, _SOS, _SOF2, _EOI = 0xD8, 0xDA, 0xC2, 0xD9
 # Scan data hold no FF but before 00 (an FF of the data), FF (filling) and the restart markers D0 to D7, which, like 01,
@@ -43,13 +48,31 @@ def extent(data: bytes) -> Extent:
     return Extent(len(data), False, progressive or scans > 1)
 
 
-def lacks_data(image: bytes) -> bool:
+def first_image(data: bytes) -> tuple[bytes, Extent]:
+    """The first image of a file, and what `extent` says of it; raises BadHeader if decoding it would take minutes."""
+    found = extent(data)
+    data = data[: found.stop]
+    # Each scan of a progressive image goes over all pixels, and may be ten bytes long; encoders write ten scans.
+    if data.count(b"\xff\xda") > _MOST_SCANS:
+        raise BadHeader(f"has more than {_MOST_SCANS} JPEG scans: save it as PNG")
+    return data, found
+
+
+def lacks_data(data: bytes, found: Extent, image: np.ndarray[Any, Any]) -> bool:
     """Whether an image, from its start to its end marker, has less scan data than pixels: libjpeg would only warn.
 
     Then, and only then, the pixels change with what stands before the end marker.
+
+    Args:
+        data, found: as `first_image` gives them.
+        image: what was decoded, [H, W] or [H, W, C].
     """
+    # Where data lack, libjpeg leaves grey; or, in images of several scans, what the scans before have made.
+    suspect = found.many_scans or (image[-1, -1] == 128).all()
+    if not suspect or image.shape[0] * image.shape[1] > _CHECKED_PIXELS:
+        return False
     try:
-        first, second = (_pixels(data) for data in (image, image[: -len(END)] + _MORE + END))
+        first, second = (_pixels(part) for part in (data, data[: -len(END)] + _MORE + END))
     except (OSError, ValueError, SyntaxError):
         return False  # by another decoder; OpenCV's has had no objection
     return first != second

@@ -1,5 +1,7 @@
 """Bringing raw data, counts or temperatures, to the range that networks take. Nothing here imports jax."""
 
+import math
+import numbers
 from typing import Any, Literal
 
 import numpy as np
@@ -17,11 +19,13 @@ _DEPTHS = (8, 10, 12, 14)
 
 def check_percentiles(percentiles: Percentiles, what: str = "infrared") -> None:
     """Raises UserError unless they are "auto", None, or (low, high) with 0 <= low < high <= 100."""
-    if percentiles in (None, "auto"):
+    if percentiles is None or (isinstance(percentiles, str) and percentiles == "auto"):
         return
-    if isinstance(percentiles, str) or len(percentiles) != 2:
-        raise UserError(f"{what} percentiles {percentiles!r}: give two numbers, e.g. 1 and 99, or 'auto', or none")
-    low, high = percentiles
+    given = percentiles if isinstance(percentiles, tuple | list) else ()
+    if len(given) != 2 or not all(isinstance(x, numbers.Real) for x in given):
+        shown = " ".join(repr(percentiles).split())[:80]
+        raise UserError(f"{what} percentiles {shown}: give two numbers, e.g. 1 and 99, or 'auto', or none")
+    low, high = given
     if not 0 <= low < high <= 100:
         raise UserError(f"{what} percentiles {low:g}, {high:g}: give 0 <= low < high <= 100, e.g. 1 and 99")
 
@@ -43,13 +47,16 @@ def limits(x: Array, percentiles: tuple[float, float], what: str = "infrared") -
     check_percentiles(percentiles, what)
     if x.dtype.kind not in "uif" or not np.isfinite(x).all():
         raise UserError(f"{what}: holds values that are not finite numbers: mend those pixels first")
-    low, high = np.percentile(x.astype(np.float64), percentiles)
-    return float(low), float(high)
+    low, high = map(float, np.percentile(x.astype(np.float64), percentiles))
+    if not math.isfinite(high - low):
+        raise UserError(f"{what}: holds values up to {high:g}: mend or scale those pixels first")
+    return low, high
 
 
 def scaled(x: Array, low: float, high: float) -> Array:
     """The values between `low` and `high` brought to 0..1, the rest clipped: float32, same shape."""
-    return np.clip((x.astype(np.float64) - low) / (high - low if high > low else 1.0), 0, 1).astype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is clipped
+        return np.clip((x.astype(np.float64) - low) / (high - low if high > low else 1.0), 0, 1).astype(np.float32)
 
 
 def stretch(x: Array, percentiles: tuple[float, float], what: str = "infrared") -> Array:

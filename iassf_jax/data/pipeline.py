@@ -104,6 +104,19 @@ def hazy_image(
     return example["hazy"]
 
 
+def check_stored_haze(source: Source, haze: Mapping[str, Any]) -> None:
+    """Raises UserError where training would want hazy files that are not there; of packed pairs, the first tells."""
+    if STORED not in haze["kinds"]:
+        return
+    if isinstance(source, PairSource):
+        lacking = [pair.stem for pair in source.pairs if not pair.hazy]
+    else:
+        parts = source.sources if isinstance(source, JoinedSource) else (source,)
+        lacking = [part.stems[0] for part in parts if "hazy" not in part[0]]
+    if lacking:
+        raise UserError(f"data.haze.kinds has 'stored' but {lacking[0]} has no hazy file: name a kind of haze instead")
+
+
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
     """Random crop, haze, degradation, flips and quarter turns: a raw example to float32 arrays in [-1, 1].
@@ -238,11 +251,16 @@ def whole_sizes(setting: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(size) if isinstance(size, Sequence) else (size,) for size in sizes)
 
 
-def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, seed: int) -> grain.DatasetIterator:
+def train_iterator(
+    data: Mapping[str, Any], source: Source, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
+) -> grain.DatasetIterator:
     """Endless shuffled batches: `hazy`, `clear` float32[B, S, S, 3], `infrared` float32[B, S, S, 1], `index` int64[B].
 
     The order and every random draw follow from the seed, an epoch and a position; not from the number of workers. The
     last partial batch of an epoch is dropped. Several `whole_size`s take turns, each in an order of its own.
+    With a share (i, n) the batches are what the i-th of n processes (from 0) reads of those: every n-th example from
+    the i-th, B / n of them; the n processes' k-th batches make up the k-th batch of one. The iterator's state is the
+    same in all of them.
     """
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
@@ -251,6 +269,7 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
     settings |= {name: tuple(data[name]) for name in ("window", "infrared_fading") if name in data}
     settings |= {name: dict(data.get(name, {})) for name in ("degrade", "relight")}
     augment = Augment(data["crop"], dict(data["haze"]), **settings)
+    index, count = share
     sizes = whole_sizes(data.get("whole_size", ())) or ((),)
     dataset = grain.MapDataset.mix(
         [
@@ -258,7 +277,9 @@ def train_iterator(data: Mapping[str, Any], source: Source, batch_size: int, see
             .seed(seed + k)
             .shuffle()
             .random_map(dataclasses.replace(augment, whole_size=size))
-            .batch(batch_size, drop_remainder=True)
+            .slice(slice(len(source) // batch_size * batch_size))
+            .slice(slice(index, None, count))
+            .batch(batch_size // count)
             .repeat()
             for k, size in enumerate(sizes)
         ]

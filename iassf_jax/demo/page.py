@@ -9,10 +9,12 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from iassf_jax.demo import session as demo_session
+from iassf_jax.demo.guard import Guard
 from iassf_jax.demo.session import Example, Job, Options, Session
 from iassf_jax.errors import UserError
 
@@ -46,7 +48,11 @@ table.iassf-weights tbody td { width: 50%; }
 
 
 def run(
-    host: str = HOST, port: int = PORT, checkpoint: str | None = None, max_pixels: int = demo_session.MAX_PIXELS
+    host: str = HOST,
+    port: int = PORT,
+    checkpoint: str | None = None,
+    max_pixels: int = demo_session.MAX_PIXELS,
+    names: Sequence[str] = (),
 ) -> None:
     """Serves the page until it is interrupted (Ctrl-C, or SIGTERM). Uploads and results are removed at the end.
 
@@ -55,23 +61,24 @@ def run(
         port: 1..65535, and free.
         checkpoint: weights to begin with, whatever `iassf_jax.load` takes; None: the shipped ones.
         max_pixels: the largest image, height times width.
+        names: host names under which browsers may ask for the page, besides `host`, localhost and addresses.
 
     Raises:
         UserError: Gradio is missing, the port is taken, the address is not this machine's, or the weights are bad.
     """
     print("starting the page (some seconds) ...", file=sys.stderr, flush=True)
-    gradio = _gradio()
     _check_address(host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes
     with tempfile.TemporaryDirectory(prefix="iassf-demo-") as name:
         folder = Path(name)
-        os.environ["GRADIO_TEMP_DIR"] = str(folder / "page")
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "page")  # Gradio looks at it while it is imported, and later
+        gradio = _gradio()
         jobs = folder / "jobs"
         jobs.mkdir()
-        session = Session(jobs, checkpoint, max_pixels)
+        session = Session(jobs, checkpoint, max_pixels, folder / "page")
         page = build(gradio, session, demo_session.make_examples(folder / "examples"))
         try:
-            url = _launch(gradio, page, session, host, port)
+            url = _launch(gradio, page, session, host, port, names)
             print(f"the page is at {url} (stop it with Ctrl-C)", flush=True)
             threading.Event().wait()
         finally:
@@ -105,8 +112,12 @@ def _check_address(host: str, port: int) -> None:
         raise UserError(f"--host {host} --port {port}: {error.strerror}: use another, e.g. --port {port + 1}") from None
 
 
-def _launch(gradio: Any, page: Any, session: Session, host: str, port: int) -> str:
+def _launch(gradio: Any, page: Any, session: Session, host: str, port: int, names: Sequence[str]) -> str:
     """Starts the server in the background and gives its address."""
+    from starlette.middleware import Middleware  # comes with Gradio
+
+    longest = 2 * session.max_bytes + 2**16  # both images, and what is around them
+    guard = Middleware(Guard, host=host, names=names, uploads=session.uploads, longest=longest)
     for name in ("no_proxy", "NO_PROXY"):  # Gradio calls itself once, which a proxy would answer
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", host]))
     page.queue(default_concurrency_limit=1, max_size=WAITING)
@@ -118,6 +129,7 @@ def _launch(gradio: Any, page: Any, session: Session, host: str, port: int) -> s
             quiet=True,
             prevent_thread_lock=True,
             max_file_size=session.max_bytes,
+            app_kwargs={"middleware": [guard]},
             footer_links=[],
             enable_monitoring=False,
             mcp_server=False,

@@ -16,6 +16,7 @@ import numpy as np
 
 from iassf_jax.data import haze, images
 from iassf_jax.data.levels import Percentiles
+from iassf_jax.demo.guard import Uploads
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
 from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair
@@ -27,6 +28,7 @@ from iassf_jax.weights import shipped
 
 MAX_PIXELS = 4_000_000
 EXAMPLE_SIZE = (288, 384)  # height, width; a few seconds on two CPU cores
+KEPT_UPLOADS = 64  # of the largest size, with copies of results that pages show
 KEPT_JOBS = 16  # results on disk, so that a page that stays open for days does not fill it
 
 # Caption, lighting and seed of the scene, haze: three as the shipped weights know it, one as they do not.
@@ -92,13 +94,20 @@ class Job:
 class Session:
     """The networks, files and limits behind one page."""
 
-    def __init__(self, folder: Path, checkpoint: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        checkpoint: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+        uploads: Path | None = None,
+    ) -> None:
         """Loads the first network, so that a bad checkpoint is told before the page is there.
 
         Args:
             folder: for results; an existing one that the caller removes.
             checkpoint: weights to begin with, whatever `load` takes; None: the shipped ones.
             max_pixels: the largest image, height times width.
+            uploads: folder of what the page keeps; None: one beside the results.
 
         Raises:
             UserError: no such weights, damaged ones, or a limit that leaves no image.
@@ -107,6 +116,7 @@ class Session:
             raise UserError(f"--max-pixels {max_pixels}: give 1 or more")
         self.folder = folder
         self.max_pixels = max_pixels
+        self.uploads = Uploads(uploads or folder.with_name("page"), KEPT_UPLOADS * self.max_bytes)
         self.first = checkpoint or shipped.DEFAULT
         self._jobs: deque[Path] = deque()
         self._networks: dict[str, fuser.Fuser] = {}
@@ -217,6 +227,7 @@ class Session:
     def _job_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="job", dir=self.folder))
         self._jobs.append(folder)
+        self.uploads.make_room()
         while len(self._jobs) > KEPT_JOBS:
             shutil.rmtree(self._jobs.popleft(), ignore_errors=True)
         return folder

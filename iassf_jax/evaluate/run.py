@@ -27,6 +27,7 @@ from iassf_jax.metrics.fusion_scores import fusion_scores, means
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, read_means, write_report
+from iassf_jax.report.formats import csv_text
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.report.published import published_tables
 from iassf_jax.train.config_checks import check_config
@@ -140,9 +141,10 @@ def _write_scores(
     output: Path, scores: Mapping[str, Mapping[str, float]], about: Mapping[str, object], left_out: int
 ) -> None:
     table = io.StringIO()
-    writer = csv.DictWriter(table, ("image", *next(iter(scores.values()))), lineterminator="\n")
+    writer = csv.DictWriter(table, ("image", *next(iter(scores.values()))))
     writer.writeheader()
-    writer.writerows({"image": stem, **{name: f"{x:.6g}" for name, x in row.items()}} for stem, row in scores.items())
+    for stem, row in scores.items():
+        writer.writerow({"image": csv_text(stem), **{name: f"{x:.6g}" for name, x in row.items()}})
     # JSON knows no infinity, the PSNR of equal images.
     finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
     summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}

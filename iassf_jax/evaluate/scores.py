@@ -12,6 +12,8 @@ from iassf_jax.metrics.psnr import psnr
 from iassf_jax.metrics.ssim import ssim
 
 SCORES = {"psnr": psnr, "ssim": ssim}
+NAMES = tuple(name + suffix for suffix in ("", "_hazy") for name in SCORES)
+"""What `score` gives, in its order."""
 
 
 @functools.partial(jax.jit, static_argnames=("name",))

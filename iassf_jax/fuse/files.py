@@ -1,7 +1,7 @@
 """Fusing image files: a pair, two folders, or two globs, resumable, with a manifest of what was made how."""
 
 import dataclasses
-import hashlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +17,11 @@ from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Result
 from iassf_jax.fuse.manifest import Manifest
-from iassf_jax.fuse.pairs import NO_AFFIXES, Affixes, Item, find_items
+from iassf_jax.fuse.pairs import EXTRAS, NO_AFFIXES, Affixes, Item, find_items
 from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, prepare_pair
-from iassf_jax.fuse.reading import check_orient, read_pair
+from iassf_jax.fuse.reading import HashedReads, check_orient, read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
+from iassf_jax.locks import locked
 from iassf_jax.report.pictures import sample_grid
 
 Record = dict[str, Any]
@@ -86,15 +87,40 @@ def fuse_files(
         progress: called with the number of finished pairs and of all.
 
     Raises:
-        UserError: nothing to do, an input that would be overwritten, or an output of other settings.
+        UserError: nothing to do, an input that would be overwritten, an output of other settings, or one in which
+            another process works.
     """
     items, problems = find_items(visible, infrared, Path(output), options.affixes)
     index, count = options.shard
     items = items[index - 1 :: count]
-    path = _manifest_path(items, Path(output), options.shard)
+    if items and items[0].root is None:
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+    with locked(output, "--output", shared=count > 1):
+        if count == 1:
+            sweep(Path(output), *(item.output(kind).parent for item in items for kind in ("fused", *EXTRAS)))
+        return _fuse_items(fuser, items, problems, Path(output), options, progress)
+
+
+def sweep(*folders: Path) -> None:
+    """Removes what a killed run was writing to folders; they are held, so nobody is."""
+    for folder in set(folders):
+        for path in folder.glob(f"{images.SCRATCH}*"):
+            path.unlink(missing_ok=True)
+
+
+def _fuse_items(
+    fuser: Fuser,
+    items: Sequence[Item],
+    problems: list[Problem],
+    output: Path,
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    """`fuse_files`, from the pairs that were found."""
+    path = _manifest_path(items, output, options.shard)
     in_folder = not items or items[0].root is not None
     kept = in_folder or options.manifest
-    manifest = Manifest(path, _about(fuser, options), _shard_manifests(items, Path(output)), kept)
+    manifest = Manifest(path, about(fuser, options), _shard_manifests(items, output), kept)
     there = [] if options.overwrite else _done(items, manifest, ("fused", *options.save))
     known = set(there)
     todo = [item for item in items if item not in known]
@@ -115,17 +141,38 @@ def fuse_files(
 
 
 def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, _Made | UserError]]:
-    """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads."""
+    read, write = functools.partial(_read, options=options), functools.partial(_write, options.save)
+    return pipelined(fuser, items, options.strengths, read, write)
+
+
+def pipelined(
+    fuser: Fuser,
+    items: Sequence[Any],
+    strengths: Strengths,
+    read: Callable[[Any], tuple[Any, ...]],
+    write: Callable[..., Any],
+) -> Iterator[tuple[Any, Any]]:
+    """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads.
+
+    Args:
+        fuser, strengths: how to fuse.
+        items: what pairs are made of.
+        read: gives a pair as `prepare_pair` does, and whatever else `write` needs.
+        write: takes the item, what was read, and the `Result`; gives the record.
+
+    Yields:
+        Each item with its record, or the UserError.
+    """
     with ThreadPoolExecutor(_READ_AHEAD + 1) as pool:
-        reading: list[Future] = [pool.submit(_read, item, options) for item in items[:_READ_AHEAD]]
-        writing: tuple[Item, Future] | None = None
+        reading: list[Future] = [pool.submit(read, item) for item in items[:_READ_AHEAD]]
+        writing: tuple[Any, Future] | None = None
         for i, item in enumerate(items):
             if i + _READ_AHEAD < len(items):
-                reading.append(pool.submit(_read, items[i + _READ_AHEAD], options))
+                reading.append(pool.submit(read, items[i + _READ_AHEAD]))
             try:
-                pair = reading[i].result()
+                found = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair[0], options.strengths))
+                written = pool.submit(write, item, *found, _fuse(fuser, found[0], strengths))
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -136,18 +183,20 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             yield writing[0], _outcome(writing[1])
 
 
-def _outcome(future: Future) -> _Made | UserError:
+def _outcome(future: Future) -> Any:
     try:
         return future.result()
     except UserError as error:
         return error
 
 
-def _read(item: Item, options: Options) -> tuple[Prepared, list[Note]]:
+def _read(item: Item, options: Options) -> tuple[Prepared, list[Note], str]:
+    """The pair as it is fused, what is to be said of it, and the hash of the very bytes that it was made from."""
     notes: list[Note] = []
-    pair = read_pair(item.visible, item.infrared, options.orient, options.damaged, notes)
+    read = HashedReads(images.read_file)
+    pair = read_pair(item.visible, item.infrared, options.orient, options.damaged, notes, read)
     try:
-        return prepare_pair(*pair, options.preparation, notes), notes
+        return prepare_pair(*pair, options.preparation, notes), notes, read.sha256()
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
 
@@ -162,19 +211,25 @@ def _fuse(fuser: Fuser, pair: Prepared, strengths: Strengths) -> Result:
         raise UserError(f"{size} pixels do not fit into the device's memory: lower --max-tile") from None
 
 
-def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], result: Result) -> _Made:
+def _write(save: Iterable[str], item: Item, pair: Prepared, notes: list[Note], inputs: str, result: Result) -> _Made:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
-    for kind in save:
-        if kind == "dehazed":
-            images.write_image(item.output(kind), result.dehazed)
-        elif kind == "haze" and result.haze_density is not None:
-            images.write_image(item.output(kind), images.in_grey(result.haze_density))
-        elif kind == "panel":
-            images.write_image(item.output(kind), panel(pair.visible, pair.infrared, result))
+    for kind, image in pictures(save, pair, result):
+        images.write_image(item.output(kind), image)
     images.write_image(item.target, result.fused)
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
     said = {"notes": [str(note) for note in notes]} if notes else {}
-    return files | {"inputs_sha256": _hash(item)} | said, notes
+    return files | {"inputs_sha256": inputs} | said, notes
+
+
+def pictures(kinds: Iterable[str], pair: Prepared, result: Result) -> Iterator[tuple[str, np.ndarray]]:
+    """Of the images beside the fused one those that are wanted and there: kind and uint8 image."""
+    for kind in kinds:
+        if kind == "dehazed":
+            yield kind, result.dehazed
+        elif kind == "haze" and result.haze_density is not None:
+            yield kind, images.in_grey(result.haze_density)
+        elif kind == "panel":
+            yield kind, panel(pair.visible, pair.infrared, result)
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -186,7 +241,8 @@ def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int
     return sample_grid([shown], height, ("hazy", "infrared", "haze density", "dehazed", "fused"))
 
 
-def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
+def about(fuser: Fuser, options: Options) -> dict[str, Any]:
+    """What a manifest tells of a run: versions, weights and settings."""
     tiling = getattr(fuser.predictor, "tiling", None)
     return {
         "iassf_jax": __version__,
@@ -202,17 +258,6 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
             "tiling": tiling and dataclasses.asdict(tiling),
         },
     }
-
-
-def _hash(item: Item) -> str:
-    """Of both input files: the same names may hold other images, and the same images may have moved."""
-    digest = hashlib.sha256()
-    for path in (item.visible, item.infrared):
-        try:
-            digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
-    return digest.hexdigest()
 
 
 def _manifest_path(items: Sequence[Item], output: Path, shard: tuple[int, int]) -> Path:
@@ -242,10 +287,11 @@ def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> li
         if record is None or not all(file.is_file() for file in files):
             continue
         try:
-            inputs = _hash(item)
+            inputs = HashedReads(images.read_file)
+            inputs(item.visible), inputs(item.infrared)
         except UserError:
             continue  # told when its turn comes
-        if record.get("inputs_sha256", "") != inputs:
+        if record.get("inputs_sha256", "") != inputs.sha256():
             raise UserError(f"{item.target}: was made from other images: choose another --output, or --overwrite")
         there.append(item)
     return there

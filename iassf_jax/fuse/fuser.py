@@ -15,7 +15,7 @@ from iassf_jax.data.levels import Percentiles
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.network import make_predictor
-from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair, stacked
+from iassf_jax.fuse.prepare import Preparation, Prepared, array, prepare_pair, stacked
 from iassf_jax.fuse.reading import read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import Tiling
@@ -171,7 +171,7 @@ class Fuser:
             return [self._pair(*pair, how, strengths) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path) or np.ndim(visible) != 4:
             return self._pair(visible, infrared, how, strengths)
-        visible, infrared = np.asarray(visible), np.asarray(infrared)
+        visible, infrared = array(visible, "visible"), array(infrared, "infrared")
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
             raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give equal batches")
         pairs = [prepare_pair(*pair, how) for pair in zip(visible, infrared, strict=True)]

@@ -175,9 +175,22 @@ def stacked(pairs: Sequence[Prepared]) -> tuple[Array, Array, Array | None]:
     return batches[0], batches[1], np.stack([none if pair.border is None else pair.border for pair in pairs])
 
 
+def array(x: Any, what: str) -> Array:
+    """Numbers of any type and shape; `what` names the image in errors."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise UserError(f"the {what} image has a mask, which would be lost: give numbers alone, e.g. x.filled(0)")
+    try:
+        x = np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the {what} image is no array ({str(error).splitlines()[0]}): give [H, W, 3]") from None
+    if x.dtype.kind not in "uif":
+        raise UserError(f"the {what} image holds {x.dtype} values: pass uint8, uint16, or float in 0..1")
+    return x
+
+
 def _image(x: Any, what: str) -> Array:
     """[H, W, 1 or 3]."""
-    x = np.asarray(x)
+    x = array(x, what)
     x = x[..., None] if x.ndim == 2 else x
     if x.ndim != 3 or x.shape[2] not in (1, 3):
         more = ": drop its alpha channel" if x.ndim == 3 and x.shape[2] == 4 else ": give [H, W] or [H, W, 3]"

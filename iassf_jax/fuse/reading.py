@@ -1,5 +1,7 @@
 """Reading the two files of a pair, and turning both the same way."""
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,31 @@ def orientations(tags: tuple[int, int], orient: str, none: int, notes: list[Note
     return none, none
 
 
-def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: list[Note]) -> tuple[Array, Array]:
+class HashedReads:
+    """Reads files, and hashes the very bytes: the same names may hold other images, and the same images may move."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        self._read, self._digest = read, hashlib.sha256()
+
+    def __call__(self, path: str) -> bytes:
+        """The content of the next file."""
+        data = self._read(path)
+        self._digest.update(hashlib.sha256(data).digest())
+        return data
+
+    def sha256(self) -> str:
+        """Of what was read so far."""
+        return self._digest.hexdigest()
+
+
+def read_pair(
+    visible: str,
+    infrared: str,
+    orient: str,
+    damaged: bool,
+    notes: list[Note],
+    read: Callable[[str], bytes] = images.read_file,
+) -> tuple[Array, Array]:
     """Reads a pair of image files; numbers of any type come as they are.
 
     Args:
@@ -42,6 +68,7 @@ def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: li
         orient: one of `ORIENTS`.
         damaged: reads JPEG files that are cut off.
         notes: what should be said of the files is appended to it.
+        read: gives a file's content.
 
     Returns:
         Both as they are stored, [H, W] or [H, W, 3]: `prepare_pair` tells by their colours whether they were swapped.
@@ -51,7 +78,7 @@ def read_pair(visible: str, infrared: str, orient: str, damaged: bool, notes: li
     """
     found, tags = [], []
     for side, path in (("visible", visible), ("infrared", infrared)):
-        data, said = images.read_file(path), []
+        data, said = read(path), []
         found.append(images.decode_image(path, data, Reading(damaged, numbers=True), said))
         tags.append(exif_orientation(data))
         notes += [Note(f"the {side} image {note.about}", note.detail) for note in said]

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,10 +53,13 @@ class Tiling:
     refinements: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("max_tile", "overlap", "refinements"):
+            if not isinstance(value := getattr(self, name), numbers.Integral):
+                raise UserError(f"{name} is {value!r}: use a whole number")
         max_tile, overlap = self.max_tile // GRID * GRID, -(-self.overlap // GRID) * GRID
         if max_tile < 4 * GRID:
             raise UserError(f"max_tile is {self.max_tile}: use {4 * GRID} or more")
-        if not 0 <= overlap <= max_tile // 2:
+        if self.overlap < 0 or overlap > max_tile // 2:
             raise UserError(f"overlap is {self.overlap}: use 0 to {max_tile // 2 // GRID * GRID}, half of max_tile")
         if self.refinements < 0:
             raise UserError(f"refinements is {self.refinements}: use 0 or more")

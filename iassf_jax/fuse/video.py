@@ -4,8 +4,10 @@ The network chooses its prompts, channel attention and haze scale from each fram
 moves them. Here a frame is made with the running mean of the statistics of the frames before it; a cut starts anew.
 """
 
+import contextlib
+import numbers
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from iassf_jax.fuse.prepare import DEFAULT, Preparation
 from iassf_jax.fuse.reading import check_orient, orientations
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.video_files import CODECS, Frames, Video, described
+from iassf_jax.locks import locked
 
 # Mean difference of two frames' 32x32 reductions in levels of 255 (seen: 1 to 10 in motion, 25 and more at cuts).
 _CUT = 25.0
@@ -39,8 +42,8 @@ class SteadyFuser:
     """
 
     def __init__(self, fuser: Fuser, smoothing: float = 0.9, strengths: Strengths = FULL) -> None:
-        if not 0 <= smoothing < 1:
-            raise UserError(f"smoothing is {smoothing:g}: use 0 (none) to below 1, e.g. 0.9")
+        if not (isinstance(smoothing, numbers.Real) and 0 <= smoothing < 1):
+            raise UserError(f"smoothing is {smoothing}: use 0 (none) to below 1, e.g. 0.9")
         self.fuser = fuser
         self.smoothing = smoothing
         self.strengths = strengths
@@ -117,28 +120,52 @@ def fuse_videos(
     _compare_rates(pair, notes)
     turns = orientations((pair[0].turn, pair[1].turn), orient, 0, notes)
     steady = SteadyFuser(fuser, smoothing, strengths)
-    total = min(video.frames for video in pair)
-    scratch = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
     sides = Frames(pair[0], turns[0]), Frames(pair[1], turns[1])
+    fused = (steady(*prepared)["fused"] for prepared in prepare_clip(zip(*sides, strict=False), preparation, notes))
+    total = min(video.frames for video in pair)
+    _sweep(output.parent)
+    with locked(output.parent, "--output", shared=True):
+        count = _write_video(fused, output, pair[0].rate, pair[0].size(turns[0]), lambda n: progress(n, total))
+    return Outcome(count, notes, list(_ended_early(pair, sides)))
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the videos that killed runs were writing, unless somebody works in the folder."""
+    with contextlib.suppress(UserError), locked(folder, "--output"):
+        for suffix in CODECS:
+            for path in folder.glob(f"{images.SCRATCH}*{suffix}"):
+                path.unlink(missing_ok=True)
+
+
+def _write_video(
+    frames: Iterable[np.ndarray], output: Path, rate: float, size: tuple[int, int], progress: Callable[[int], None]
+) -> int:
+    """Writes uint8[H, W, 3] of (width, height) as a whole or not at all; the number of frames."""
+    scratch = images.scratch_of(output)
     count = 0
     try:
-        writer = video_files.writer(scratch, output, pair[0].rate, pair[0].size(turns[0]))
+        writer = video_files.writer(scratch, output, rate, size)
         try:
-            for prepared in prepare_clip(zip(*sides, strict=False), preparation, notes):
-                fused = steady(*prepared)["fused"]
-                writer.write(cv2.cvtColor(video_files.even(fused), cv2.COLOR_RGB2BGR))
-                count += 1
-                progress(count, total)
+            for count, frame in enumerate(frames, 1):
+                writer.write(cv2.cvtColor(video_files.even(frame), cv2.COLOR_RGB2BGR))
+                progress(count)
         finally:
             writer.release()
-        if described(str(scratch)).frames < count:
+        if _frames_of(scratch) < count:
             raise UserError(f"{output}: the video could not be written in full: free space on its disk")
         os.replace(scratch, output)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}): check the folder and the disk") from None
     finally:
         scratch.unlink(missing_ok=True)
-    return Outcome(count, notes, list(_ended_early(pair, sides)))
+    return count
+
+
+def _frames_of(path: Path) -> int:
+    try:
+        return described(str(path)).frames
+    except UserError:  # a full disk leaves no video at all
+        return -1
 
 
 def _compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:

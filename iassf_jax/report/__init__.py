@@ -33,7 +33,7 @@ def read_means(output: Path) -> str:
 
 def read_scores(output: Path) -> list[Method]:
     """The methods of a written report's main table, in their order, with all scores."""
-    return methods_of_csv((Path(output) / "scores.csv").read_text(encoding="utf-8"))
+    return methods_of_csv((Path(output) / "scores.csv").read_bytes().decode())
 
 
 def write_report(

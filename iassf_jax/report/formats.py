@@ -30,6 +30,7 @@ _LATEX = {
     "\u201c": "``",
     "\u201d": "''",
 } | {character: "\\" + character for character in "&%$#_{}"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#$])")
 
 
@@ -65,6 +66,16 @@ def plain(value: object) -> Any:
     return str(value)
 
 
+def csv_text(text: str) -> str:
+    """A name as a CSV cell that no spreadsheet takes for a formula: an apostrophe comes before what might begin one."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _name_of(cell: str) -> str:
+    """The inverse of `csv_text`."""
+    return cell.removeprefix("'")
+
+
 def scores_csv(tables: Sequence[tuple[str, Sequence[Method]]], metrics: Sequence[Metric]) -> str:
     """The scores themselves: a line per table, method and image, with every digit.
 
@@ -73,27 +84,29 @@ def scores_csv(tables: Sequence[tuple[str, Sequence[Method]]], metrics: Sequence
         metrics: the columns.
 
     Returns:
-        CSV with a header. What a method has no score for is empty; undefined values stay `nan` or `inf`.
+        CSV as in RFC 4180 with a header; names as `csv_text` gives them. What a method has no score for is empty;
+        undefined values stay `nan` or `inf`.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["table", "method", "image", *(metric.name for metric in metrics)])
+    writer = csv.writer(text)
+    writer.writerow(["table", "method", "image", *(csv_text(metric.name) for metric in metrics)])
     for title, methods in tables:
         for method in methods:
             for stem, scores in method.scores.items():
                 values = (scores.get(metric.name) for metric in metrics)
                 texts = ("" if value is None else repr(number(value)) for value in values)
-                writer.writerow([title, method.name, stem, *texts])
+                writer.writerow([*map(csv_text, (title, method.name, stem)), *texts])
     return text.getvalue()
 
 
 def methods_of_csv(text: str) -> list[Method]:
     """The methods of the main table in what `scores_csv` gives, without parameters and multiply-adds."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        table, method, image = (row.pop(name) for name in ("table", "method", "image"))
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        table, method, image = (_name_of(row.pop(name)) for name in ("table", "method", "image"))
         if table == MAIN_TABLE:
-            scores.setdefault(method, {})[image] = {name: float(value) for name, value in row.items() if value}
+            values = {_name_of(name): float(value) for name, value in row.items() if value}
+            scores.setdefault(method, {})[image] = values
     return [Method(name, of_images) for name, of_images in scores.items()]
 
 

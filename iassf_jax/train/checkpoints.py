@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,21 @@ from orbax.checkpoint import checkpoint_managers
 
 from iassf_jax.errors import UserError
 from iassf_jax.models.parameters import check_tree
+from iassf_jax.train import devices
 from iassf_jax.weights.renamed import current_tree, former_tree
 
-_FOLDER = "checkpoints"
+_FOLDER, _ASIDE = "checkpoints", "damaged_checkpoints"
+
+
+class DamagedCheckpoint(UserError):
+    """Files of a checkpoint are missing, cut or changed."""
 
 
 class Checkpoints:
     """The checkpoints in a run's folder. The newest `keep` stay, and each whose step is a multiple of `keep_every`."""
 
     def __init__(self, workdir: str | Path, keep: int = 2, keep_every: int = 0) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax's threads meet is raised here too
         policies = [checkpoint_managers.LatestN(keep)]
         if keep_every:
             policies.append(checkpoint_managers.EveryNSteps(keep_every))
@@ -37,6 +43,25 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         """The newest complete checkpoint's step; None where there is none."""
         return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        """Of all complete checkpoints, the newest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint out of the way, to the folder that is given back; all processes call it."""
+        target = self.directory.with_name(_ASIDE) / f"{step}-{time.time_ns()}"
+        devices.wait_for_all(f"before checkpoint {step} moves")
+        try:
+            if devices.is_first():
+                target.parent.mkdir(exist_ok=True)
+                (self.directory / str(step)).rename(target)
+        except OSError as error:
+            words = f"is damaged and cannot be moved away ({error.strerror}): remove that folder"
+            raise UserError(f"{self.directory / str(step)}: {words}") from None
+        devices.wait_for_all(f"after checkpoint {step} moved")
+        self._manager.reload()
+        return target
 
     def save(self, step: int, trees: dict[str, Any], data_state: dict[str, Any]) -> None:
         """Saves in the background; a checkpoint that is not complete never counts as one.
@@ -61,6 +86,7 @@ class Checkpoints:
             The trees and the data state.
 
         Raises:
+            DamagedCheckpoint: it cannot be read.
             UserError: names or shapes differ; all of them are listed.
         """
         restored = {name: self.restore_tree(step, name, tree) for name, tree in trees.items()}
@@ -71,15 +97,19 @@ class Checkpoints:
     def restore_tree(self, step: int, name: str, tree: Any) -> Any:
         """One item of the checkpoint; see `restore`."""
         where = self.directory / str(step) / name
+        if not where.is_dir() and name == "params":
+            raise DamagedCheckpoint(f"{where.parent}: is damaged: remove that folder to go on from the one before")
         if not where.is_dir():
             raise UserError(
                 f"{where.parent}: the checkpoint has no {name}: use the settings that it was trained with; if it holds "
                 "weights alone, give it as --config.init_from, with another --workdir"
             )
         checkpointer = ocp.StandardCheckpointer()
-        # Onto the device at hand: Orbax would look for the one that it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
+        # Where the tree's arrays lie, or onto the device at hand: Orbax would look for the one that it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here), tree
+        )
         with self._damage_told(step):
             found = checkpointer.metadata(where).item_metadata.tree
         check_tree(_plain(abstract), _plain(found), str(where))
@@ -90,9 +120,11 @@ class Checkpoints:
     def _damage_told(self, step: int) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):  # what Orbax raises on damaged files
+        except (UserError, MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception:  # on damaged files, Orbax raises anything, and plain Exception too
             where = self.directory / str(step)
-            raise UserError(f"{where}: is damaged: remove that folder to go on from the one before") from None
+            raise DamagedCheckpoint(f"{where}: is damaged: remove that folder to go on from the one before") from None
 
     @contextlib.contextmanager
     def _disk_errors_told(self) -> Iterator[None]:

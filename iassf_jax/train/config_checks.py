@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,37 +13,38 @@ from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
 
-# Field -> smallest and largest value that makes sense.
 SCHEDULES = ("step", "epoch")
+_MOST_STEPS = 2**31 - 1  # steps are counted in 32 bits
+# Field -> smallest and largest value that makes sense.
 _RANGES = {
-    "loss.alpha": (0, math.inf),
-    "optim.learning_rate": (1e-30, math.inf),
-    "optim.min_learning_rate": (0, math.inf),
+    "loss.alpha": (0, 1e6),
+    "optim.learning_rate": (1e-30, 10),
+    "optim.min_learning_rate": (0, 10),
     "optim.beta1": (0, 0.9999999),
     "optim.beta2": (0, 0.9999999),
-    "optim.epsilon": (1e-30, math.inf),
-    "optim.warmup_steps": (0, math.inf),
-    "optim.weight_decay": (0, math.inf),
-    "optim.clip_norm": (0, math.inf),
-    "optim.accumulate_steps": (1, math.inf),
-    "train.batch_size": (1, math.inf),
-    "train.epochs": (0, math.inf),
-    "train.steps": (0, math.inf),
+    "optim.epsilon": (1e-30, 1),
+    "optim.warmup_steps": (0, _MOST_STEPS),
+    "optim.weight_decay": (0, 100),
+    "optim.clip_norm": (0, 1e6),
+    "optim.accumulate_steps": (1, _MOST_STEPS),
+    "train.batch_size": (1, 65536),
+    "train.epochs": (0, _MOST_STEPS),
+    "train.steps": (0, _MOST_STEPS),
     "train.ema_decay": (0, 0.9999999),
-    "train.log_every": (1, math.inf),
-    "data.crop": (1, math.inf),
-    "data.num_workers": (0, math.inf),
-    "data.scenes.num_train": (1, math.inf),
-    "data.scenes.num_val": (1, math.inf),
-    "eval.every": (0, math.inf),
-    "eval.num_images": (0, math.inf),
-    "eval.num_samples": (0, math.inf),
-    "eval.batch_size": (1, math.inf),
-    "eval.pad_multiple": (1, math.inf),
-    "eval.seed": (0, math.inf),
-    "checkpoint.every": (0, math.inf),
-    "checkpoint.keep": (1, math.inf),
-    "checkpoint.keep_every": (0, math.inf),
+    "train.log_every": (1, _MOST_STEPS),
+    "data.crop": (1, 8192),
+    "data.num_workers": (0, 1024),
+    "data.scenes.num_train": (1, _MOST_STEPS),
+    "data.scenes.num_val": (1, _MOST_STEPS),
+    "eval.every": (0, _MOST_STEPS),
+    "eval.num_images": (0, _MOST_STEPS),
+    "eval.num_samples": (0, 1024),
+    "eval.batch_size": (1, 1024),
+    "eval.pad_multiple": (0, 1024),
+    "eval.seed": (0, 2**32 - 1),
+    "checkpoint.every": (0, _MOST_STEPS),
+    "checkpoint.keep": (1, _MOST_STEPS),
+    "checkpoint.keep_every": (0, _MOST_STEPS),
     "seed": (0, 2**32 - 1),
 }
 
@@ -61,7 +63,7 @@ def check_config(config: Mapping[str, Any]) -> None:
                 raise UserError(f"the config has no {name}: start from configs/msrs.py")
             value = value[part]
         if not low <= value <= high:
-            limit = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            limit = f"{low:g} or more" if high == _MOST_STEPS else f"{low:g} to {high:g}"
             problems.append(f"{name} is {value}: use {limit}")
     if config["optim"]["min_learning_rate"] > config["optim"]["learning_rate"]:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
@@ -74,8 +76,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     ]
     problems += [f"loss has {name!r}: use {', '.join(settings)}" for name in config["loss"] if name not in settings]
     for name in ("beta", "transmission", "airlight", "hidden"):
-        if not 0 <= config["loss"].get(name, 0.0) < math.inf:
-            problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
+        if not 0 <= config["loss"].get(name, 0.0) <= 1e6:
+            problems.append(f"loss.{name} is {config['loss'][name]}: use 0 to 1e6")
     names = config["optim"].get("trainable", ())
     if not all(isinstance(name, str) for name in names):
         problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('mspe_fm',), or () for all")
@@ -120,6 +122,13 @@ def check_config(config: Mapping[str, Any]) -> None:
             )
     if problems:
         raise UserError("; ".join(problems))
+
+
+def check_workers(data: Mapping[str, Any]) -> None:
+    """Refuses more worker processes than this machine's cores can serve: hundreds of them take all its memory."""
+    most = max(8, 4 * (os.cpu_count() or 1))
+    if data["num_workers"] > most:
+        raise UserError(f"data.num_workers is {data['num_workers']}: use 0 to {most} on this machine")
 
 
 def _problems_of_ranges(ranges: Mapping[str, Any]) -> list[str]:

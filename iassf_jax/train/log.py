@@ -2,19 +2,46 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+
+
+class _Board:
+    """TensorBoard's events, written without a thread: a full disk is told by the call that meets it."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"))
+        self.add(0, file_version="brain.Event:2")
+        # What an earlier file tells of this step and later ones is hidden.
+        self.add(first_step, session_log=SessionLog(status=SessionLog.START))
+        self.flush()
+
+    def add(self, step: int, **content: Any) -> None:
+        """Writes one event."""
+        self._writer.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
+
+    def flush(self) -> None:
+        """Brings what was added to the disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
 
 
 class RunLog:
@@ -25,7 +52,7 @@ class RunLog:
         try:
             self._drop_lines_after(start_step)
             self._file = (workdir / "metrics.jsonl").open("a", buffering=1)
-            self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+            self._board = _Board(workdir / "tensorboard", start_step + 1)
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be written ({error.strerror}): move it away") from None
         terminal = sys.stderr.isatty()
@@ -47,9 +74,11 @@ class RunLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Logs numbers of one step, under names such as `train/loss`."""
         line = {"step": step, "time": round(time.time(), 3), **{name: float(x) for name, x in values.items()}}
-        self._file.write(json.dumps(line) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, float(value), step)
+        with self._disk_errors_told():
+            self._file.write(json.dumps(line) + "\n")
+            for name, value in values.items():
+                self._board.add(step, summary=summary.scalar(name, float(value)))
+            self._board.flush()
         text = "  ".join(f"{name.split('/')[-1]} {float(value):.4g}" for name, value in values.items())
         if self._bar is not None and "train/loss" in values:
             self._bar.set_postfix_str(f"loss {float(values['train/loss']):.4f}")
@@ -66,7 +95,17 @@ class RunLog:
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Saves uint8[H, W, 3] as a PNG and for TensorBoard."""
         images.write_image(self.workdir / "samples" / f"{name}_{step:07d}.png", image)
-        self._board.add_image(name, image, step, dataformats="HWC")
+        with self._disk_errors_told():
+            self._board.add(step, summary=summary.image(name, image, dataformats="HWC"))
+            self._board.flush()
+
+    @contextlib.contextmanager
+    def _disk_errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            words = f"cannot be written ({error.strerror}): free space there and start again"
+            raise UserError(f"{self.workdir}: {words}") from None
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the progress bar."""
@@ -82,8 +121,35 @@ class RunLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._file.close()
-        self._board.close()
+        for file in (self._file, self._board):
+            with contextlib.suppress(OSError):  # told when it was written
+                file.close()
+
+
+class NoLog(RunLog):
+    """Of the processes that leave telling to the first one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def advance(self) -> None:
+        """Says nothing."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def bar(self, pairs: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+        """Shows nothing."""
+        return pairs
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Draws nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
 
 
 def _step(line: str) -> float:

@@ -1,6 +1,5 @@
 """A training run: the loop around `training.train_step`, with checkpoints, logs, validation and clean stops."""
 
-import collections
 import contextlib
 import functools
 import math
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
@@ -21,14 +19,16 @@ from iassf_jax.data.layouts import format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.fuse.network import make_predictor
+from iassf_jax.locks import locked
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.runtime import CompileClock
+from iassf_jax.train import devices
 from iassf_jax.train import step as training
-from iassf_jax.train.checkpoints import Checkpoints, has_checkpoint
-from iassf_jax.train.config_checks import check_config
-from iassf_jax.train.log import RunLog
+from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, has_checkpoint
+from iassf_jax.train.config_checks import check_config, check_workers
+from iassf_jax.train.log import NoLog, RunLog
 from iassf_jax.train.run_config import check_same_network, save_config
 from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
@@ -39,12 +39,28 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._answer: Any = None
         self._main_thread = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequest":
         if self._main_thread:
             self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def now(self) -> bool:
+        """Whether to stop; call it once after each step.
+
+        Of several processes each can be asked, and all stop after the same step: they learn of it one step late, so
+        that no device waits.
+        """
+        if jax.process_count() == 1:
+            return self.asked
+        before, self._answer = self._answer, devices.anywhere(self.asked)
+        return before is not None and bool(before)
+
+    def in_midst(self) -> bool:
+        """Whether to stop in the midst of something; never of several processes, since the others would wait."""
+        return self.asked and jax.process_count() == 1
 
     def __exit__(self, *_: object) -> None:
         if self._main_thread:
@@ -53,8 +69,11 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self, wanted: bool) -> Iterator[None]:
-        """Within it, where it is wanted, a signal ends the process at once, also while XLA compiles."""
-        caught = self._before if wanted and self._main_thread else ()
+        """Within it, where it is wanted, a signal ends the process at once, also while XLA compiles.
+
+        Not one of several processes, for which the others would wait.
+        """
+        caught = self._before if wanted and self._main_thread and jax.process_count() == 1 else ()
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
         try:
@@ -74,10 +93,12 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path) -> None:
         """Raises UserError for settings or data that make no run."""
+        devices.check_batch_size(config.train.batch_size)
         params = _starting_weights(config, workdir)
         self.config = config
         self.workdir = workdir
         self.source, found = pipeline.make_source(config.data, "train")
+        pipeline.check_stored_haze(self.source, config.data.haze)
         self.val_source, found_val = pipeline.make_source(config.data, "val")
         self.problems = found.problems + found_val.problems
         self.num_steps = num_steps(config.train, len(self.source))
@@ -86,7 +107,7 @@ class Run:
         optimizer, schedule = training.make_optimizer(config.optim, self.num_steps, epoch)
         self.state = training.init_state(self.model, optimizer, config.seed, config.train.ema_decay > 0, params)
         self.step_function = functools.partial(
-            training.jit_train_step,
+            training.jit_train_step(devices.whole()),
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
@@ -94,8 +115,11 @@ class Run:
             ema_decay=config.train.ema_decay,
             trainable=tuple(config.optim.get("trainable", ())),
         )
-        self.iterator = pipeline.train_iterator(config.data, self.source, config.train.batch_size, config.seed)
-        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+        self.iterator = pipeline.train_iterator(
+            config.data, self.source, config.train.batch_size, config.seed, (jax.process_index(), jax.process_count())
+        )
+        self.checkpoints: Checkpoints | None = None
+        self.notes: list[str] = []
 
     def trees(self) -> dict[str, Any]:
         """The state by item of the checkpoint."""
@@ -103,15 +127,29 @@ class Run:
         return trees | ({"ema": self.state.ema} if self.state.ema else {})
 
     def resume(self) -> int:
-        """Continues from the newest checkpoint, if there is one; returns the step."""
-        step = self.checkpoints.latest_step()
-        if step is None:
-            return 0
-        trees, data = self.checkpoints.restore(step, self.trees())
+        """Continues from the newest checkpoint, if there is one; returns the step.
+
+        Damaged ones are moved aside, and told in `notes`, where an older one is whole.
+        """
+        damaged: list[int] = []
+        steps = self.checkpoints.steps()
+        for step in steps:
+            try:
+                trees, data = self.checkpoints.restore(step, self.trees())
+                break
+            except DamagedCheckpoint:
+                damaged.append(step)
+        else:
+            if not damaged:
+                return 0
+            where = self.checkpoints.directory
+            raise UserError(f"{where}: every checkpoint is damaged: remove that folder to train from the start")
         self._check_same_data(data)
-        step_array = jnp.asarray(step, jnp.int32)
+        step_array = devices.everywhere(np.int32(step))
         self.state = training.TrainState(step_array, trees["params"], trees["opt_state"], trees.get("ema", {}))
         self.iterator.set_state(data["iterator"])
+        for bad in damaged:
+            self.notes.append(f"checkpoint {bad} is damaged: moved to {self.checkpoints.set_aside(bad)}")
         return step
 
     def _data_identity(self) -> dict[str, Any]:
@@ -142,29 +180,30 @@ class Run:
         return ", ".join(self.source.stems[i] for i in batch["index"])
 
     def validate(self, step: int, log: RunLog, stop: StopRequest) -> None:
-        """Scores validation pairs, which training never sees, and draws the first of them; gives up if asked to."""
+        """Scores validation pairs, which training never sees, each process its share, and draws the first of them.
+
+        Nothing comes of it where the run shall stop.
+        """
         settings = self.config.eval
         if not settings.num_images:
             return
-        predictor = make_predictor(self.model, self.state.ema or self.state.params, settings.pad_multiple)
+        weights = devices.of_this_process(self.state.ema or self.state.params)
+        predictor = make_predictor(self.model, weights, settings.pad_multiple)
         indices = evaluation.spread(len(self.val_source), settings.num_images)
+        indices = np.array_split(indices, jax.process_count())[jax.process_index()].tolist()
         examples = (pipeline.whole_example(self.val_source, i, self.config.data.haze, settings.seed) for i in indices)
-        scores, shown = collections.defaultdict(list), []
+        scores, shown = [], []
         for result in log.bar(evaluation.predict(predictor, examples), len(indices), "validating"):
-            if stop.asked:
+            if stop.in_midst():
                 return
-            for name, value in evaluation.score(result).items():
-                scores[name].append(value)
+            scores.append(evaluation.score(result))
             if len(shown) < settings.num_samples:
                 shown.append(result)
-        log.write(step, {f"val/{name}": np.mean(values) for name, values in scores.items()})
+        names = evaluation.NAMES
+        rows = devices.gathered(np.array([[row[name] for name in names] for row in scores]).reshape(-1, len(names)))
+        log.write(step, {f"val/{name}": np.mean(column) for name, column in zip(names, rows.T, strict=True)})
         if shown:
             log.picture(step, "val", sample_grid(shown))
-
-    def close(self) -> None:
-        """Ends worker processes and waits for the last checkpoint."""
-        self.iterator.close()
-        self.checkpoints.close()
 
 
 def num_steps(train: ConfigDict, num_pairs: int) -> int:
@@ -200,7 +239,7 @@ class Pending:
         self._log.advance()
         if step % self._run.config.train.log_every == 0 or step == self._run.num_steps:
             now = time.monotonic() - self._clock.seconds  # of compiling, which says nothing about steps
-            rate = (step - self._done) * len(batch["index"]) / max(now - self._since, 1e-9)
+            rate = (step - self._done) * self._run.config.train.batch_size / max(now - self._since, 1e-9)
             self._since, self._done = now, step
             self._log.write(step, {**values, "train/images_per_second": rate})
 
@@ -221,17 +260,40 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     """
     workdir = Path(workdir)
     check_config(config)
+    check_workers(config.data)
     check_same_network(workdir, config)
-    run = Run(config, workdir)
-    try:
-        start = run.resume()
-        save_config(workdir, config)
-        with RunLog(workdir, start, run.num_steps) as log, StopRequest() as stop, CompileClock() as clock:
-            _announce(run, log, start)
-            _loop(run, log, stop, Pending(run, log, start, clock), start, profile_steps)
-    finally:
-        run.close()
+    with StopRequest() as stop:
+        run = Run(config, workdir)
+        try:
+            with _held(workdir), _open_checkpoints(config, workdir) as run.checkpoints, CompileClock() as clock:
+                start = run.resume()
+                if devices.is_first():
+                    save_config(workdir, config)
+                with RunLog(workdir, start, run.num_steps) if devices.is_first() else NoLog() as log:
+                    _announce(run, log, start)
+                    _loop(run, log, stop, Pending(run, log, start, clock), start, profile_steps)
+        finally:
+            run.iterator.close()
     return run.state
+
+
+def _held(workdir: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other runs out of the folder; the first of several processes does that for all."""
+    return locked(workdir, "--workdir") if devices.is_first() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _open_checkpoints(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints]:
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_every)
+    lost = False
+    try:
+        yield checkpoints
+    except jax.errors.JaxRuntimeError:
+        lost = jax.process_count() > 1  # one of them is gone, and a checkpoint under way would wait for it
+        raise
+    finally:
+        if not lost:
+            checkpoints.close()
 
 
 def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
@@ -247,9 +309,12 @@ def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
 
 
 def _announce(run: Run, log: RunLog, start: int) -> None:
+    for note in run.notes:
+        log.say(note)
     if run.problems:
         log.say(f"{len(run.problems)} files are left out:\n{format_problems(run.problems)}")
-    kind = jax.devices()[0].device_kind
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    kind = f"{count} x {kind}" if count > 1 else kind
     fresh = f"training from {run.config.init_from} for" if run.config.init_from else "training for"
     words = f"resuming at step {start} of" if start else fresh
     if start >= run.num_steps:
@@ -262,22 +327,27 @@ def _announce(run: Run, log: RunLog, start: int) -> None:
 def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int, profile_steps: int) -> None:
     compiled: set[tuple[int, ...]] = set()
     due = functools.partial(_due, run.num_steps)
+    if stop.in_midst():
+        log.say("asked to stop: nothing was trained")
+        return
     for step, batch in _steps(run, start, profile_steps):
-        arrays = {name: x for name, x in batch.items() if name != "index"}
-        if is_new := (shape := arrays["hazy"].shape) not in compiled:
+        if is_new := (shape := batch["hazy"].shape) not in compiled:
             compiled.add(shape)
             size = f"{shape[2]} x {shape[1]} pixels"
             log.say(f"compiling the train step for {size} (about a minute, once per machine) ...")
+        arrays = devices.global_batch({name: x for name, x in batch.items() if name != "index"})
         with stop.at_once(is_new):
             run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
-        if saved := due(step, run.config.checkpoint.every) or stop.asked:
+        stopping = stop.now()
+        if saved := due(step, run.config.checkpoint.every) or stopping:
             pending.flush()
             run.save(step)
-        if due(step, run.config.eval.every) and not stop.asked:
+        if due(step, run.config.eval.every) and not stopping:
             pending.flush()
             run.validate(step, log, stop)
-        if stop.asked:
+            stopping = stop.in_midst()
+        if stopping:
             if not saved:  # asked while it validated
                 pending.flush()
                 run.save(step)

@@ -28,7 +28,8 @@ def load_config(workdir: str | Path) -> ConfigDict:
     except FileNotFoundError:
         raise UserError(f"{workdir}: no {CONFIG_FILE} there: give the --workdir of a training run") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): train again, or restore the file") from None
+        mend = "restore the file, or remove it and train on with --config"
+        raise UserError(f"{path}: cannot be read ({error}): {mend}") from None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise UserError(f"{path}: is not the config of a run: train again, or restore the file")
     try:

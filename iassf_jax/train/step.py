@@ -1,22 +1,23 @@
 """The pure part of training: optimizer, state and one step."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import FrozenConfigDict
 
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
+from iassf_jax.models.fast.devices import batches_cut_over
 from iassf_jax.models.fast.plain import portable_operations
 from iassf_jax.models.parameters import smallest_pair
 from iassf_jax.runtime import jit_for_device, run_once
+from iassf_jax.train.devices import everywhere
 
 Batch = Mapping[str, jax.Array]
 
@@ -111,8 +112,7 @@ def init_state(
 
     with portable_operations():
         state = run_once(start)
-    # Copies on the device that trains: the state's buffers are donated, and none may be donated twice.
-    return jax.tree.map(lambda x: jnp.array(np.asarray(x)), state)
+    return everywhere(state)  # copies: the state's buffers are donated, and none may be donated twice
 
 
 def train_step(
@@ -168,8 +168,18 @@ def loss_of(
     return paper_loss(out["dehazed"], out["fused"], batch["clear"], batch["infrared"], **settings)
 
 
-jit_train_step = jit_for_device(
-    train_step,
-    donate_argnums=0,
-    static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "trainable"),
-)
+@functools.cache
+def jit_train_step(placement: jax.sharding.NamedSharding) -> Callable[..., Any]:
+    """`train_step` for states of that placement, which the new state keeps: one program, wherever a state is from."""
+
+    @functools.wraps(train_step)
+    def placed_step(state: TrainState, batch: Batch, **settings: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        with batches_cut_over(placement.mesh):
+            return train_step(state, batch, **settings)
+
+    return jit_for_device(
+        placed_step,
+        donate_argnums=0,
+        static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "trainable"),
+        out_shardings=placement,
+    )

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import tiny
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
+from iassf_jax.errors import UserError
 from iassf_jax.weights.formats import write_weights
 
 STEMS = ("a", "b", "c")
@@ -130,14 +130,14 @@ def test_results_of_other_images_are_not_passed_off(fuse, folders):
 
 def test_an_input_that_can_no_longer_be_read_is_one_bad_file(fuse, folders, monkeypatch):
     fuse()
-    read = Path.read_bytes
+    read = images.read_file
 
     def refuse(path):
-        if path.name == "b.png" and path.parent.name == "vi":
-            raise PermissionError(13, "Permission denied")
+        if str(path).endswith("vi/b.png"):
+            raise UserError(f"{path}: may not be read: change its permissions")
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(images, "read_file", refuse)
     code, out, errors = fuse()
     assert code == 1 and "(2 were there)" in out and errors.startswith("1 left out:\n") and "vi/b.png" in errors
 
@@ -222,7 +222,11 @@ def test_folders_without_partners(fuse, folders):
     assert "no visible and infrared image share a name" in fuse()[2]
 
 
-@pytest.mark.parametrize("option", [("--shard", "3/2"), ("--shard", "x"), ("--save", "everything")])
+BAD_NUMBERS = [("--overlap", "-1"), ("--smoothing", "nan"), ("--smoothing", "1"), ("--smoothing", "x")]
+BAD_NUMBERS += [("--refinements", "-1"), ("--max-tile", "0"), ("--max-tile", "1e3")]
+
+
+@pytest.mark.parametrize("option", [("--shard", "3/2"), ("--shard", "x"), ("--save", "everything"), *BAD_NUMBERS])
 def test_malformed_options_are_explained(fuse, option):
     code, _, errors = fuse("vi", "ir", "out", *option)
     assert code == 2 and option[0] in errors
@@ -240,7 +244,7 @@ def test_a_full_disk_leaves_no_half_file(folders, weights):
     assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr
     written = [name for name in files(folders / "out") if name.endswith(".png")]
     assert not [name for name in written if cv2.imread(str(folders / "out" / name)) is None]
-    assert not [name for name in files(folders / "out") if name.endswith(".tmp")]
+    assert not [name for name in files(folders / "out") if images.SCRATCH in name]
 
 
 @pytest.mark.slow

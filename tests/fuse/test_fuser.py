@@ -148,6 +148,29 @@ def test_raw_thermal_is_stretched_or_told(fuser):
 NAN = np.full((4, 4, 3), np.nan, np.float32)
 IMAGE, HEAT = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
 
+BAD_PERCENTILES = [
+    (1,),
+    (1, 2, 3),
+    5,
+    (None, None),
+    "ab",
+    "15",
+    (1, "99"),
+    (),
+    {1: 99},
+    (1, np.nan),
+    ([1], [99]),
+    b"15",
+]
+NO_NUMBERS = [
+    np.full((4, 4, 3), "text"),
+    np.full((4, 4, 3), "2020-01-01", "datetime64[D]"),
+    np.zeros((4, 4, 3), "f4,i4"),
+    np.full((4, 4, 3), None),
+    np.zeros((4, 4, 3), complex),
+    np.zeros((4, 4, 3), bool),
+]
+
 
 @pytest.mark.parametrize(
     "visible, infrared, options, words",
@@ -162,6 +185,14 @@ IMAGE, HEAT = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
         (np.zeros((0, 4, 3), np.uint8), HEAT, {}, "empty"),
         (IMAGE, np.zeros((4,), np.uint8), {}, "infrared image has shape"),
         (IMAGE, HEAT, {"infrared_percentiles": (99, 1)}, "percentiles 99, 1"),
+        *((IMAGE, HEAT, {"infrared_percentiles": bad}, "infrared percentiles") for bad in BAD_PERCENTILES),
+        *((bad, HEAT, {}, "visible image holds") for bad in NO_NUMBERS),
+        *((IMAGE, bad[..., 0], {"resize_infrared": True}, "infrared image holds") for bad in NO_NUMBERS),
+        *((IMAGE, bad[..., 0], {"infrared_percentiles": (1, 99)}, "infrared image holds") for bad in NO_NUMBERS),
+        (np.ma.masked_less(IMAGE, 3), HEAT, {}, "visible image has a mask"),
+        (IMAGE, np.ma.masked_less(HEAT, 3), {"infrared_percentiles": (1, 99)}, "infrared image has a mask"),
+        (IMAGE, [[1, 2], [3]], {}, "infrared image is no array"),
+        (IMAGE, np.tile([[-1.7e308], [1.7e308]], (2, 4)), {"infrared_percentiles": (1, 99)}, "holds values up to 1.7e"),
         (IMAGE[None], HEAT, {}, "equal batches"),
         ([IMAGE], HEAT, {}, "a list of as many"),
         ([IMAGE], [HEAT, HEAT], {}, "a list of as many"),

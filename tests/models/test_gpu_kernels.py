@@ -1,6 +1,10 @@
 """The GPU's kernels, interpreted on a CPU, against the plain forms; on a GPU they run as they are."""
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -98,3 +102,44 @@ def test_erf_to_the_last_digits():
 def test_a_cpu_has_no_kernels():
     if jax.default_backend() == "cpu":
         assert not devices.has_kernels(normal(1, 8, 8, 4))
+
+
+ON_TWO_DEVICES = """
+import functools
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from iassf_jax.models.fast import devices, gpu_kernels
+
+gpu_kernels.PIECE, gpu_kernels.ROWS, gpu_kernels.GRADIENT_ROWS = 64, 2, 8
+for name in ("convolve", "kernel_gradient", "gated", "gate_gradient"):
+    setattr(gpu_kernels, name, functools.partial(getattr(gpu_kernels, name), interpret=True))
+
+def loss(x, kernel):
+    gated, plain = gpu_kernels.gated_depthwise_conv(x, kernel), gpu_kernels.depthwise_conv(x, kernel, 1)
+    return (gated**2).mean() + (plain**2).mean()
+
+def gradients(x, kernel):
+    return jax.value_and_grad(loss, (0, 1))(x, kernel)
+
+x, kernel = jax.random.normal(jax.random.key(0), (4, 5, 7, 6)), jax.random.normal(jax.random.key(1), (3, 3, 1, 6))
+expected = jax.jit(gradients)(x, kernel)
+mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+placed = [jax.device_put(a, NamedSharding(mesh, PartitionSpec(*cut))) for a, cut in ((x, ["data"]), (kernel, []))]
+with devices.batches_cut_over(mesh):
+    program = jax.jit(lambda *args: gradients(*args)).lower(*placed).compile()
+assert "all-gather" not in program.as_text()
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), program(*placed), expected)
+"""
+
+
+@pytest.mark.slow
+def test_each_device_runs_the_kernels_on_its_share_of_a_batch():
+    """Nothing of a batch goes to another device."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr

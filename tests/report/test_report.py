@@ -13,7 +13,8 @@ import pytest
 
 from iassf_jax.data.images import write_image
 from iassf_jax.errors import UserError
-from iassf_jax.report import Grid, Method, Metric, write_report
+from iassf_jax.evaluate.run import _write_scores
+from iassf_jax.report import Grid, Method, Metric, read_scores, write_report
 from iassf_jax.report.formats import escape_latex, escape_markdown, plain
 from iassf_jax.report.grids import choose_boxes, grid_rows
 from iassf_jax.report.plots import bubbles, violins
@@ -299,3 +300,21 @@ def test_folder_that_cannot_be_written(tmp_path):
     write_image(tmp_path / "file.png", picture(3, 3))
     with pytest.raises(UserError, match="cannot be written"):
         full(tmp_path / "file.png")
+
+
+@pytest.mark.parametrize(
+    "name", ['=HYPERLINK("http://a.b")', "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "a\r=1", "a\n=1", "'=1", "a=1", "-"]
+)
+def test_no_name_is_a_formula_in_csv(tmp_path, name):
+    metric = Metric(name, "higher")
+    methods = [Method(name, {name: {name: 0.5}, "b": {name: 0.25}})]
+    write_report(tmp_path, name, methods, [metric], tables=[(f"{name} again", methods)])
+    with open(tmp_path / "scores.csv", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert read_scores(tmp_path) == methods  # and what is read again has the names as they were
+
+
+def test_no_image_is_a_formula_in_the_csv_of_an_evaluation(tmp_path):
+    _write_scores(tmp_path, {"=1+1": {"psnr": 20.0}}, {}, 0)
+    assert (tmp_path / "metrics.csv").read_text() == "image,psnr\n'=1+1,20\n"

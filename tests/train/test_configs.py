@@ -3,12 +3,17 @@
 import importlib
 from pathlib import Path
 
+import grain
 import pytest
 
+import tiny
 from configs import msrs, release
+from iassf_jax.data import pipeline
+from iassf_jax.data.layouts import Pair
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
-from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.config_checks import check_config, check_workers
+from iassf_jax.train.loop import train_and_evaluate
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -37,7 +42,7 @@ def test_the_papers_setting():
 @pytest.mark.parametrize(
     "section, values, words",
     [
-        ("train", {"batch_size": 0}, "train.batch_size is 0: use 1 or more"),
+        ("train", {"batch_size": 0}, "train.batch_size is 0: use 1 to 65536"),
         ("train", {"epochs": 0}, "both 0"),
         ("train", {"ema_decay": 1.5}, "train.ema_decay"),
         ("optim", {"learning_rate": -1.0, "accumulate_steps": 0}, "learning_rate is .*; optim.accumulate_steps is 0"),
@@ -45,7 +50,7 @@ def test_the_papers_setting():
         ("optim", {"min_learning_rate": 1.0}, "above optim.learning_rate"),
         ("optim", {"schedule_every": "month"}, "schedule_every: use one of step, epoch"),
         ("data", {"crop": 0}, "data.crop"),
-        ("loss", {"beta": -0.5}, "loss.beta is -0.5: use 0 or more"),
+        ("loss", {"beta": -0.5}, "loss.beta is -0.5: use 0 to 1e6"),
         ("data", {"min_scale": 2.0}, "data.min_scale is 2.0: use 0.01 to 1"),
         ("data", {"whole_size": (120,)}, "data.whole_size is .120,.: use .height, width."),
         ("data", {"whole_size": ((120, 160), (60,))}, "data.whole_size is ..120, 160., .60,..: use .height, width."),
@@ -65,6 +70,51 @@ def test_what_cannot_work_is_refused(section, values, words):
     config[section].update(values)
     with pytest.raises(UserError, match=words):
         check_config(config)
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize("value", [INFINITE, -INFINITE, float("nan"), 1e30, 1e300])
+@pytest.mark.parametrize(
+    "name",
+    ["loss.alpha", "loss.beta", "train.ema_decay", "data.min_scale", "data.permute_chance"]
+    + ["optim." + name for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_norm")]
+    + ["optim." + name for name in ("beta1", "beta2", "epsilon")],
+)
+def test_no_number_is_infinite_or_beyond_sense(name, value):
+    config = msrs.get_config()
+    section, field = name.split(".")
+    config[section][field] = value
+    with pytest.raises(UserError, match=name.replace(".", r"\.") + " is"):
+        check_config(config)
+
+
+def test_more_workers_than_the_machine_can_serve_are_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(grain, "MultiprocessingOptions", lambda **_: pytest.fail("would have started them"))
+    config = tiny.get_config()
+    config.data.num_workers = 1000
+    with pytest.raises(UserError, match=r"data\.num_workers is 1000: use 0 to \d+ on this machine"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config.data.num_workers = 8
+    check_workers(config.data)
+
+
+def test_stored_haze_without_hazy_files_is_refused_before_anything_is_made(tmp_path):
+    config = tiny.get_config()
+    config.data.haze.kinds = ("depth", "stored")
+    with pytest.raises(UserError, match="'stored' but scene00000 has no hazy file"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_pair_without_stored_haze_is_named():
+    pairs = (Pair("a", "a.png", "a.png", "hazy.png"), Pair("b", "b.png", "b.png"))
+    haze = {"kinds": ("stored",)}
+    pipeline.check_stored_haze(pipeline.PairSource(pairs[:1]), haze)
+    with pytest.raises(UserError, match="'stored' but b has no hazy file"):
+        pipeline.check_stored_haze(pipeline.PairSource(pairs), haze)
 
 
 def test_a_setting_that_the_loss_lacks_is_named():

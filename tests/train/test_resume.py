@@ -1,23 +1,14 @@
 """Runs that are killed, stopped and resumed, as processes of their own."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-import tiny
-from iassf_jax.models import build_model
-from iassf_jax.models.parameters import abstract_parameters
-from iassf_jax.train.checkpoints import load_weights
+from runs import finish, losses, start, wait_for, weights
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -25,36 +16,6 @@ pytestmark = pytest.mark.slow
 def cache(tmp_path_factory):
     """A compilation cache for all of these runs: they compile the same programs."""
     return tmp_path_factory.mktemp("cache")
-
-
-def start(workdir, cache, *flags):
-    command = [sys.executable, "train.py", "--config", "tests/tiny.py", "--workdir", str(workdir)]
-    command += ["--compilation_cache", str(cache), "--config.train.steps=6", "--config.checkpoint.every=3", *flags]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
-    return errors
-
-
-def weights(workdir):
-    return load_weights(workdir, abstract_parameters(build_model(tiny.get_config().model)))
-
-
-def losses(workdir):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
-
-
-def wait_for(path, process):
-    deadline = time.monotonic() + 300
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

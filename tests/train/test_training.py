@@ -16,6 +16,7 @@ from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import check_tree
+from iassf_jax.train import devices
 from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, load_weights
 from iassf_jax.train.loop import num_steps, train_and_evaluate
@@ -172,14 +173,15 @@ def test_steps_compile_once_lower_the_loss_and_average():
     state = training.init_state(model, optimizer, 0, keep_ema=True)
     batch = random_batch()
     settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "ema_decay": 0.999}
-    before = training.jit_train_step.jitted()._cache_size()
+    step = training.jit_train_step(devices.whole())
+    before = step.jitted()._cache_size()
     losses, average = [], jax.tree.map(np.asarray, state.params)
     for n in range(6):
-        state, metrics = training.jit_train_step(state, batch, **settings)
+        state, metrics = step(state, batch, **settings)
         decay = (1 + n) / (10 + n)
         average = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), average, state.params)
         losses.append(float(metrics["loss"]))
-    assert training.jit_train_step.jitted()._cache_size() == before + 1
+    assert step.jitted()._cache_size() == before + 1
     assert losses[-1] < 0.9 * losses[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.ema, average)
     assert metrics["learning_rate"] == pytest.approx(float(schedule(5)))

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from iassf_jax.models.fast.devices import on_each_device
+
 PIECE = 512  # numbers of a line that one program works on
 ROWS = 8  # rows of the result that one program computes
 GRADIENT_ROWS = 64  # rows of which one program sums the kernel's gradient
@@ -168,6 +170,10 @@ def convolve(x: jax.Array, kernel: jax.Array, margin: int, interpret: bool = Fal
     Returns:
         float[B, H + 2 * margin - k + 1, W + 2 * margin - k + 1, C], sums in float32.
     """
+    return on_each_device(functools.partial(_convolve, margin=margin, interpret=interpret), True, False)(x, kernel)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, margin: int, interpret: bool) -> jax.Array:
     side, channels = kernel.shape[0], x.shape[3]
     height, width = (n + 2 * margin - side + 1 for n in x.shape[1:3])
     out = jax.ShapeDtypeStruct((x.shape[0], height, width * channels), x.dtype)
@@ -178,17 +184,27 @@ def convolve(x: jax.Array, kernel: jax.Array, margin: int, interpret: bool = Fal
 
 def kernel_gradient(x: jax.Array, g: jax.Array, margin: int, interpret: bool = False) -> jax.Array:
     """Gradient of `convolve`'s kernel, float32[k, k, 1, C]: g is that of its result. Always adds in the same order."""
+    side = x.shape[1] + 2 * margin - g.shape[1] + 1
+    parts = on_each_device(functools.partial(_gradient_parts, margin=margin, interpret=interpret), True, True)(x, g)
+    return parts.sum(axis=(0, 2)).reshape(side, side, 1, g.shape[3])
+
+
+def _gradient_parts(x: jax.Array, g: jax.Array, margin: int, interpret: bool) -> jax.Array:
+    """float32[programs, k * k, W, C], the images' one after the other."""
     _, height, width, channels = g.shape
     side = x.shape[1] + 2 * margin - height + 1
     grid = _grid(*_lines(g).shape, GRADIENT_ROWS)
     out = jax.ShapeDtypeStruct((grid[1], side * side, width * channels), jnp.float32)
     body = functools.partial(_kernel_gradient_kernel, side=side, margin=margin, channels=channels)
-    parts = _kernel(body, out, grid, interpret)(_lines(x), _lines(g)).reshape(grid[1], side * side, width, channels)
-    return parts.sum(axis=(0, 2)).reshape(side, side, 1, channels)
+    return _kernel(body, out, grid, interpret)(_lines(x), _lines(g)).reshape(grid[1], side * side, width, channels)
 
 
 def gated(x: jax.Array, kernel: jax.Array, interpret: bool = False) -> jax.Array:
     """GELU of the first half of `convolve(x, kernel, k // 2)`'s channels, times the second half."""
+    return on_each_device(functools.partial(_gated, interpret=interpret), True, False)(x, kernel)
+
+
+def _gated(x: jax.Array, kernel: jax.Array, interpret: bool) -> jax.Array:
     batch, height, width, channels = x.shape
     side, half = kernel.shape[0], channels // 2
     out = jax.ShapeDtypeStruct((batch, height, width * half), x.dtype)
@@ -199,6 +215,10 @@ def gated(x: jax.Array, kernel: jax.Array, interpret: bool = False) -> jax.Array
 
 def gate_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, interpret: bool = False) -> jax.Array:
     """From the gradient g of `gated`'s result that of its convolution's; the convolution is made again."""
+    return on_each_device(functools.partial(_gate_gradient, interpret=interpret), True, False, True)(x, kernel, g)
+
+
+def _gate_gradient(x: jax.Array, kernel: jax.Array, g: jax.Array, interpret: bool) -> jax.Array:
     side, channels = kernel.shape[0], x.shape[3]
     body = functools.partial(_gate_gradient_kernel, side=side, margin=side // 2)
     out = jax.ShapeDtypeStruct(_lines(x).shape, x.dtype)

@@ -1,0 +1,137 @@
+"""Tables of pairs to fuse, and the tables of what was made of them (Parquet)."""
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iassf_jax.data import remote
+from iassf_jax.errors import UserError
+
+MANIFEST = "manifest"
+FAILURES = "failures.parquet"
+_REQUIRED = ("visible", "infrared")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One pair: the name of its results, and its files as paths or URLs."""
+
+    name: str
+    visible: str
+    infrared: str
+
+
+def arrow() -> Any:
+    """The library that reads and writes tables."""
+    try:
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError("tables of pairs need pyarrow: pip install 'iassf-jax[tables]'") from None
+    return pyarrow
+
+
+def read_pairs(path: str) -> list[Row]:
+    """Reads a CSV or Parquet table with columns `visible`, `infrared` and perhaps `name` (default: visible's stem).
+
+    Args:
+        path: of the table, or its URL. Paths in it are relative to its folder.
+
+    Raises:
+        UserError: no such table, columns or values that are missing, or names that are no names or come twice.
+    """
+    pa, path = arrow(), remote.absolute(path)
+    data = remote.read_bytes(path)
+    try:
+        if path.lower().endswith(".csv"):
+            words = dict.fromkeys((*_REQUIRED, "name"), pa.string())  # 007 is a name, not a number
+            table = pa.csv.read_csv(
+                io.BytesIO(data), convert_options=pa.csv.ConvertOptions(column_types=words, strings_can_be_null=False)
+            )
+        else:
+            table = pa.parquet.read_table(pa.BufferReader(data))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: is no CSV or Parquet table ({str(error).splitlines()[0][:120]}): check it") from None
+    if missing := [name for name in _REQUIRED if name not in table.column_names]:
+        raise UserError(
+            f"{path}: has no column {' and '.join(missing)}, but {', '.join(table.column_names)}: rename columns"
+        )
+    columns = {name: table[name].cast(pa.string()).to_pylist() for name in _REQUIRED}
+    names = table["name"].cast(pa.string()).to_pylist() if "name" in table.column_names else None
+    folder, rows = remote.parent(path), []
+    for i, (visible, infrared) in enumerate(zip(*columns.values(), strict=True)):
+        name = names[i] if names else remote.stem(visible or "")
+        if not (visible and infrared and _is_name(name)):
+            raise UserError(f"{path}: row {i + 1} has {name!r}, {visible!r}, {infrared!r}: give a name and two files")
+        rows.append(Row(name, remote.absolute(visible, folder), remote.absolute(infrared, folder)))
+    if not rows:
+        raise UserError(f"{path}: has no rows: list pairs of images in it")
+    _refuse_twins(path, rows)
+    return rows
+
+
+def _is_name(name: str | None) -> bool:
+    """Of a file below the output folder; "/" makes folders there."""
+    return bool(name) and "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def _refuse_twins(path: str, rows: Sequence[Row]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if row.name in seen:
+            raise UserError(f"{path}: two pairs are named {row.name!r}: tell them apart by a column 'name'")
+        seen.add(row.name)
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Writes rows as Parquet."""
+    pa = arrow()
+    table = pa.table({name: [row[name] for row in rows] for name in names})
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(table, sink)
+    remote.write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def part_path(output: str, names: Sequence[str]) -> str:
+    """Of the piece of the manifest that tells of these pairs: made again, it replaces itself."""
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:20]
+    return f"{output}/{MANIFEST}/{digest}.parquet"
+
+
+def made_before(output: str, about: Mapping[str, Any]) -> set[str]:
+    """Names that earlier runs have made with the weights and settings of `about`.
+
+    Raises:
+        UserError: something else was made there.
+    """
+    pa, found = arrow(), set()
+    for path in remote.files_in(f"{output}/{MANIFEST}", ".parquet"):
+        try:
+            table = pa.parquet.read_table(pa.BufferReader(remote.read_bytes(path)))
+            other = [name for name in about if any(x != about[name] for x in table[name].unique().to_pylist())]
+            names = table["name"].to_pylist()
+        except (pa.ArrowInvalid, KeyError, OSError):
+            raise UserError(f"{path}: is damaged: remove it, and its pairs are made anew") from None
+        if other:
+            what = " and ".join(name.removesuffix("_sha256") for name in other)
+            raise UserError(f"{path}: results of other {what} are there: choose another --output, or --overwrite")
+        found.update(names)
+    if remote.is_url(output):
+        return found  # asking for every file would take longer than many of them
+    return {name for name in found if Path(output, f"{name}.png").is_file()}
+
+
+def forget(output: str) -> None:
+    """Removes the manifest, so that everything is made anew."""
+    for path in remote.files_in(f"{output}/{MANIFEST}", ".parquet"):
+        remote.remove(path)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as one value of a column."""
+    return json.dumps(settings, sort_keys=True)

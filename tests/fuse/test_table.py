@@ -1,0 +1,234 @@
+"""`iassf-jax fuse --pairs`: tables of pairs, on this machine and on a local Ray cluster."""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import one_layer
+from iassf_jax.cli.main import main
+from iassf_jax.data import images, remote
+from iassf_jax.errors import UserError
+from iassf_jax.fuse import bulk, table
+from iassf_jax.fuse.files import Options
+from iassf_jax.fuse.fuser import Fuser
+from iassf_jax.weights.formats import Weights, write_weights
+
+pa = pytest.importorskip("pyarrow", reason="tables of pairs need pyarrow")
+TESTS = Path(__file__).parents[1]
+STEMS = [f"p{i:02d}" for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    images_in = (jnp.zeros((1, 2, 2, channels)) for channels in (3, 1))
+    made = Weights({"name": "one_layer"}, one_layer.OneLayer().init(jax.random.key(0), *images_in))
+    path = tmp_path_factory.mktemp("weights") / "one_layer.safetensors"
+    write_weights(made, path)
+    return path
+
+
+def write_pairs(folder, stems, size=(20, 30)):
+    rng = np.random.default_rng(0)
+    for stem in stems:
+        images.write_image(folder / "vi" / f"{stem}.png", rng.integers(0, 255, (*size, 3), np.uint8))
+        images.write_image(folder / "ir" / f"{stem}.png", rng.integers(0, 255, size, np.uint8))
+
+
+def write_csv(folder, stems):
+    lines = [f"vi/{stem}.png,ir/{stem}.png" for stem in stems]
+    (folder / "pairs.csv").write_text("\n".join(["visible,infrared", *lines]) + "\n")
+
+
+@pytest.fixture
+def fuse(tmp_path, weights, capsys, monkeypatch):
+    """Runs the command in the folder of the table; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("warnings.showwarning", None)  # the command sets it
+    write_pairs(tmp_path, STEMS)
+    write_csv(tmp_path, STEMS)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as leave:
+            main(["fuse", "--checkpoint", str(weights), *arguments])
+        said, code = capsys.readouterr(), leave.value.code
+        return (1, said.out, code) if isinstance(code, str) else (code, said.out, said.err)
+
+    return run
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*.png")}
+
+
+def manifest(folder):
+    paths = remote.files_in(f"{folder}/manifest", ".parquet")
+    return [row for path in paths for row in pa.parquet.read_table(path).to_pylist()]
+
+
+def test_a_table_gives_what_folders_give_and_a_second_call_only_what_is_missing(fuse):
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[:2] == (0, "6 fused images in out\n")
+    assert fuse("--visible", "vi", "--infrared", "ir", "--output", "folder")[0] == 0
+    assert contents("out") == contents("folder") and len(contents("out")) == 6
+    record = {row["name"]: row for row in manifest("out")}["p03"]
+    assert record["fused_sha256"] == hashlib.sha256(Path("out/p03.png").read_bytes()).hexdigest()
+    assert record["visible"] == str(Path("vi/p03.png").absolute()) and record["weights_sha256"] and record["time"] > 0
+    Path("out/p03.png").unlink()
+    before = Path("out/p00.png").stat().st_mtime_ns
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1] == "1 fused image in out (5 were there)\n"
+    assert contents("out") == contents("folder") and Path("out/p00.png").stat().st_mtime_ns == before
+
+
+def test_what_fails_is_in_a_table_of_its_own(fuse):
+    Path("vi/p01.png").write_bytes(b"no image")
+    Path("ir/p02.png").unlink()
+    code, out, errors = fuse("--pairs", "pairs.csv", "--output", "out", "--save", "dehazed")
+    assert code == 1 and out == "4 fused images in out\n" and "2 left out, with reasons: out/failures.parquet" in errors
+    failures = {row["name"]: row["reason"] for row in pa.parquet.read_table("out/failures.parquet").to_pylist()}
+    assert failures.keys() == {"p01", "p02"} and "no such file" in failures["p02"]
+    assert contents("out").keys() == contents("out/dehazed").keys()
+    write_pairs(Path(), STEMS)
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1] == "2 fused images in out (4 were there)\n"
+    assert not pa.parquet.read_table("out/failures.parquet").num_rows
+
+
+def test_other_settings_are_refused_and_shards_add_up(fuse):
+    assert fuse("--pairs", "pairs.csv", "--output", "out", "--shard", "2/2")[1].startswith("3 fused")
+    message = fuse("--pairs", "pairs.csv", "--output", "out", "--infrared-strength", "0.5")[2]
+    assert "results of other settings are there" in message
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1].endswith("(3 were there)\n")
+    assert "leave --shard" in fuse("--pairs", "pairs.csv", "--output", "out", "--overwrite", "--shard", "2/2")[2]
+    assert sorted(row["name"] for row in manifest("out")) == STEMS
+    before = contents("out")
+    anew = ("--overwrite", "--dehaze-strength", "0.5")
+    assert fuse("--pairs", "pairs.csv", "--output", "out", *anew)[1] == "6 fused images in out\n"
+    assert contents("out") != before and sorted(row["name"] for row in manifest("out")) == STEMS
+
+
+def test_urls_are_read_and_written(weights, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    write_pairs(tmp_path, ["a"])
+    for side in ("vi", "ir"):
+        store.pipe_file(f"/in/{side}/a.png", (tmp_path / side / "a.png").read_bytes())
+    rows = pa.table({"name": ["x/one", "x/two"], "visible": ["vi/a.png"] * 2, "infrared": ["ir/a.png", "ir/none.png"]})
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(rows, sink)
+    store.pipe_file("/in/pairs.parquet", sink.getvalue().to_pybytes())
+    from iassf_jax.weights.formats import read_weights
+
+    fuser = Fuser(read_weights([str(weights)]))
+    run = (fuser, "memory://in/pairs.parquet", "memory://out", Options())
+    assert bulk.fuse_table(*run) == (1, 0, 1)
+    assert images.decode_image("x", store.cat_file("/out/x/one.png")).shape == (20, 30, 3)
+    assert bulk.fuse_table(*run) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("visible,ir\na,b\n", "has no column infrared, but visible, ir: rename columns"),
+        ("visible,infrared\n", "has no rows"),
+        ("visible,infrared\na.png,\n", "row 1 has 'a', 'a.png', ''"),
+        ("visible,infrared,name\na.png,b.png,../x\n", "row 1 has '../x'"),
+        ("visible,infrared\na/x.png,b.png\nc/x.png,d.png\n", "two pairs are named 'x'"),
+    ],
+)
+def test_tables_that_are_none_are_refused(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        table.read_pairs(str(tmp_path / "t.csv"))
+    assert "\n" not in str(error.value)
+
+
+def test_names_are_words_and_paths_begin_at_the_table(tmp_path):
+    (tmp_path / "t.csv").write_text("visible,infrared,name\na.png,/b.png,007\nfile:///c.png,s3://x/d.png,2024-01-01\n")
+    here = str(tmp_path / "a.png")
+    assert table.read_pairs(str(tmp_path / "t.csv")) == [
+        table.Row("007", here, "/b.png"), table.Row("2024-01-01", "/c.png", "s3://x/d.png")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--pairs", "pairs.csv", "--visible", "vi"], "leave --visible"),
+        (["--visible", "vi"], "what shall be fused"),
+        (["--visible", "vi", "--infrared", "ir", "--engine", "ray"], "--engine is for tables"),
+        (["--pairs", "none.csv"], "none.csv: no such file"),
+        (["--pairs", "vi/p00.png"], "is no CSV or Parquet table"),
+        (["--pairs", "nowhere://x/p.csv"], "use a path, s3://"),
+    ],
+)
+def test_wrong_arguments_are_one_line(fuse, arguments, words):
+    code, _, error = fuse(*arguments, "--output", "out")
+    assert code == 1 and words in error and "\n" not in error.strip()
+
+
+def ray_workers():
+    """Processes of Ray's actors below this one."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                titles[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+            except (OSError, IndexError):
+                continue
+
+    def is_ours(pid):
+        while pid in parents:
+            pid = parents[pid]
+            if pid == os.getpid():
+                return True
+        return False
+
+    return [pid for pid, title in titles.items() if title.startswith("ray::") and "Map" in title and is_ours(pid)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_ray_cluster_gives_the_same_though_a_worker_is_killed(tmp_path, fuse, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    stems = [f"q{i:03d}" for i in range(100)]
+    write_pairs(tmp_path, stems, size=(60, 80))
+    write_csv(tmp_path, stems)
+    assert fuse("--pairs", "pairs.csv", "--output", "here")[0] == 0
+
+    chunks = bulk._chunks
+    monkeypatch.setattr(
+        bulk, "_chunks", lambda rows: [c for i in range(0, len(rows), 2) for c in chunks(rows[i : i + 2])]
+    )
+    monkeypatch.setattr(bulk, "ChunkFuser", one_layer.ChunkFuserThatKnowsIt)
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    killed = []
+
+    def kill_one():
+        deadline = time.monotonic() + 500
+        while time.monotonic() < deadline and not killed:
+            if len(list(Path("out/manifest").glob("*.parquet"))) >= 2 and (workers := ray_workers()):
+                os.kill(workers[0], signal.SIGKILL)
+                killed.append(len(list(Path("out").glob("*.png"))))
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    try:
+        ways = ("--engine", "ray", "--workers", "2", "--gpus-per-worker", "0")
+        code, out, errors = fuse("--pairs", "pairs.csv", "--output", "out", *ways)
+        assert code == 0 and out.splitlines()[-1] == "100 fused images in out", (out, errors)
+        killer.join()
+        assert killed and killed[0] < 100  # in mid-run
+        assert contents("out") == contents("here")
+        assert sorted(row["name"] for row in manifest("out")) == stems  # nothing lost, nothing twice
+        assert fuse("--pairs", "pairs.csv", "--output", "out", *ways)[1].endswith("(100 were there)\n")
+    finally:
+        ray.shutdown()
