@@ -74,7 +74,7 @@ def test_configs_by_name_in_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("finetune").init_from == "iassf-haze"
     config = load_config("experiments/alpha:haze")
-    assert config.is_locked and config.experiment.title == "Alpha" and config.model.working_size == 256
+    assert config.is_locked and config.experiment.title == "Alpha" and config.model.working_size == 192
     with pytest.raises(UserError, match="did you mean finetune"):
         load_config("finetuen")
 

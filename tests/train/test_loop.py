@@ -17,7 +17,9 @@ class Told:
 
     def __init__(self, steps=4, sides=(8,)):
         self.said, self.done, self.rates = [], [], []
-        self.config = ConfigDict({"checkpoint": {"every": 2}, "eval": {"every": 2}, "train": {"log_every": 1}})
+        self.config = ConfigDict(
+            {"checkpoint": {"every": 2}, "eval": {"every": 2}, "train": {"log_every": 1, "batch_size": 2}}
+        )
         self.num_steps, self.state, self.on_step = steps, 0, lambda: None
         sizes = itertools.cycle(sides)
         shapes = ((2, side, 12, 3) for side in sizes)
