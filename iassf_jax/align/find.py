@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from iassf_jax.align import refine, search, warps
@@ -127,8 +128,6 @@ def _prepared(
     pairs: Sequence[Pair], lenses: tuple[Lens | None, Lens | None]
 ) -> tuple[list[Pair], tuple[np.ndarray, np.ndarray]]:
     """Lumas of at most `_SIDE` pixels without distortion, and what reducing did to the pixels of both sides."""
-    import cv2
-
     small, resized = [], (np.eye(3), np.eye(3))
     for pair in pairs:
         both, resized = [], []

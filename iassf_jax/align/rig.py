@@ -195,11 +195,3 @@ def largest_rectangle(inside: np.ndarray) -> tuple[slice, slice] | None:
                     found = slice(row + 1 - tall, row + 1), slice(start, column)
             open_.append((start, height))
     return found
-
-
-def blended(fused: np.ndarray, dehazed: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The fused image where there is infrared, the dehazed one elsewhere: uint8[H, W, 3]."""
-    if (weight == 1).all():
-        return fused
-    w = weight[..., None]
-    return np.rint(w * fused + (1 - w) * dehazed).astype(np.uint8)

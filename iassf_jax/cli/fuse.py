@@ -49,6 +49,10 @@ def add(commands: Commands) -> None:
     fuse.add_argument(
         "--smoothing", type=float, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
     )
+    place = fuse.add_argument_group("alignment", "of pairs that do not lie pixel on pixel")
+    place.add_argument("--rig", metavar="FILE", help="what iassf-jax align wrote for these cameras")
+    place.add_argument("--register", action="store_true", help="align each pair anew; where it fails, the rig stands")
+    place.add_argument("--crop-to-overlap", action="store_true", help="leave what both cameras see")
     tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
     tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
     tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
@@ -78,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
     from iassf_jax.runtime import set_up
 
     strengths = Strengths(args.dehaze_strength, args.infrared_strength, args.t0)
+    placing = _placing(args)
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
     if is_video(args.visible) or is_video(args.infrared):
-        return _run_videos(fuser, args, strengths)
+        return _run_videos(fuser, args, strengths, placing)
     percentiles = args.infrared_percentiles and tuple(args.infrared_percentiles)
-    options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite)
+    options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite, placing)
     with tqdm(unit="pair", disable=None) as bar:
         made, there, problems = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
@@ -94,11 +99,25 @@ def run(args: argparse.Namespace) -> int:
     return left_out(problems)
 
 
-def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any) -> int:
+def _placing(args: argparse.Namespace) -> Any:
+    """None without --rig and --register."""
+    from iassf_jax.align.placing import Placing
+    from iassf_jax.align.rig import Rig
+
+    if not (args.rig or args.register or args.crop_to_overlap):
+        return None
+    if not (args.rig or args.register):
+        raise UserError("--crop-to-overlap needs to know where the infrared image lies: give --rig, or --register")
+    return Placing(Rig.read(args.rig) if args.rig else None, args.register, args.crop_to_overlap)
+
+
+def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any, placing: Any) -> int:
     from iassf_jax.fuse.video import fuse_videos
 
     if args.save or args.shard != (1, 1):
         raise UserError("--save and --shard are for images: leave them out for videos")
+    if args.register:
+        raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     with tqdm(unit="frame", disable=None) as bar:
         count = fuse_videos(
             fuser,
@@ -110,6 +129,7 @@ def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any) -> int:
             infrared_percentiles=args.infrared_percentiles,
             strengths=strengths,
             overwrite=args.overwrite,
+            placing=placing,
             progress=shown(bar),
         )
     print(f"{count} frames in {args.output}")

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from iassf_jax import __version__
+from iassf_jax.align.placing import Placing, placed_pair
 from iassf_jax.data import images
 from iassf_jax.data.images import IMAGE_SUFFIXES
 from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
@@ -35,6 +36,7 @@ class Options:
         strengths: how much haze is taken off, and how much infrared is added.
         shard: (i, n): only every n-th pair, from the i-th; i is 1 to n.
         overwrite: makes anew what is there.
+        placing: how infrared images lie in visible ones; None: pixel on pixel.
     """
 
     save: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class Options:
     strengths: Strengths = FULL
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
+    placing: Placing | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +192,8 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             try:
                 pair = reading[i].result()
                 reading[i] = None
-                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair, options.strengths))
+                result = _fuse(fuser, pair, options.strengths)
+                written = pool.submit(_write, item, options.save, *pair, result)
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -207,19 +211,22 @@ def _outcome(future: Future) -> dict[str, str] | UserError:
         return error
 
 
-def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray]:
+def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     pair = images.read_visible(item.visible), images.read_infrared(item.infrared)
     try:
-        return prepare_pair(
+        *pair, weight = placed_pair(*pair, options.placing)
+        pair = prepare_pair(
             *pair, resize_infrared=options.resize_infrared, infrared_percentiles=options.infrared_percentiles
         )
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
+    return *pair, weight
 
 
-def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], strengths: Strengths) -> Result:
+def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray, np.ndarray | None], strengths: Strengths) -> Result:
+    *pair, weight = pair
     try:
-        return fuser.fuse_prepared(*pair, strengths)
+        return fuser.fuse_prepared(*pair, strengths, weight)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
             raise
@@ -228,7 +235,7 @@ def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray], strengths: Strength
 
 
 def _write(
-    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, result: Result
+    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, _: np.ndarray | None, result: Result
 ) -> dict[str, str]:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
     for kind in save:
@@ -264,6 +271,7 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
             "resize_infrared": options.resize_infrared,
             "infrared_percentiles": options.infrared_percentiles and list(options.infrared_percentiles),
             "strengths": dataclasses.asdict(options.strengths),
+            "placing": options.placing and options.placing.as_dict(),
             "tiling": tiling and dataclasses.asdict(tiling),
         },
     }

@@ -11,6 +11,7 @@ import cv2
 import jax
 import numpy as np
 
+from iassf_jax.align.placing import Placing, blended, placed_pair
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.network import make_predictor
@@ -108,6 +109,7 @@ class Fuser:
         dehaze_strength: float = 1.0,
         infrared_strength: float = 1.0,
         t0: float | None = None,
+        placing: Placing | None = None,
     ) -> Result | list[Result]:
         """Dehazes and fuses one pair, a list of pairs, or a batch.
 
@@ -121,6 +123,8 @@ class Fuser:
                 0..1, for raw thermal data of 14 or 16 bits. Then any numbers pass, of whatever type and range.
             dehaze_strength, infrared_strength, t0: how much haze is taken off, and how much infrared is added; see
                 `Strengths`.
+            placing: how infrared images lie in visible ones, e.g. `Placing(Rig.read("rig.json"))` of
+                `iassf_jax.align`; where there is no infrared, the dehazed image stands.
 
         Returns:
             A `Result`; for a list a list of them; for a batch one `Result` of arrays that begin with B.
@@ -134,20 +138,27 @@ class Fuser:
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
             options |= {"dehaze_strength": dehaze_strength, "infrared_strength": infrared_strength, "t0": t0}
+            options["placing"] = placing
             return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
             raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
         visible, infrared = np.asarray(visible), np.asarray(infrared)
         if visible.ndim != 4:
-            return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths)
+            visible, infrared, weight = placed_pair(visible, infrared, placing)
+            return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths, weight)
+        if placing is not None:
+            raise UserError("a batch takes no placing: give lists of images")
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
             raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give equal batches")
         pairs = [prepare_pair(*pair, **options) for pair in zip(visible, infrared, strict=True)]
         return _result(self.predictor(*(np.stack(side) for side in zip(*pairs, strict=True)), strengths))
 
-    def fuse_prepared(self, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths = FULL) -> Result:
-        """A call on one pair as `prepare_pair` gives it, which is not looked at again."""
-        return _result({name: x[0] for name, x in self.predictor(visible[None], infrared[None], strengths).items()})
+    def fuse_prepared(
+        self, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths = FULL, weight: np.ndarray | None = None
+    ) -> Result:
+        """A call on one pair as `prepare_pair` gives it, not looked at again; `weight` as of `placed_pair`."""
+        out = {name: x[0] for name, x in self.predictor(visible[None], infrared[None], strengths).items()}
+        return _result({**out, "fused": blended(out["fused"], out["dehazed"], weight)})
 
 
 def prepare_pair(

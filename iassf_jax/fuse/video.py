@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from iassf_jax.align.placing import Placing, blended, placed_pair
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, prepare_pair
@@ -119,6 +120,7 @@ def fuse_videos(
     infrared_percentiles: Percentiles | None = None,
     strengths: Strengths = FULL,
     overwrite: bool = False,
+    placing: Placing | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Fuses two videos of one scene, frame by frame, to a third.
@@ -133,6 +135,7 @@ def fuse_videos(
         resize_infrared, infrared_percentiles: as `Fuser` takes them, for every frame.
         strengths: how much haze is taken off, and how much infrared is added.
         overwrite: replaces a file that is there.
+        placing: how infrared frames lie in visible ones, as `Fuser` takes it.
         progress: called with the number of finished frames and of all (0 if the files do not say).
 
     Returns:
@@ -152,16 +155,20 @@ def fuse_videos(
     scratch = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
     count = 0
     try:
-        writer = _writer(scratch, output, pair[0])
+        writer = None
         try:
             for frame, heat in zip(*pair, strict=False):
                 options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
-                fused = steady(*prepare_pair(frame, heat, **options))["fused"]
+                frame, heat, weight = placed_pair(frame, heat, placing)
+                out = steady(*prepare_pair(frame, heat, **options))
+                fused = blended(out["fused"], out["dehazed"], weight)
+                writer = writer or _writer(scratch, output, frame.shape[1::-1], pair[0].rate)
                 writer.write(cv2.cvtColor(_even(fused), cv2.COLOR_RGB2BGR))
                 count += 1
                 progress(count, total)
         finally:
-            writer.release()
+            if writer:
+                writer.release()
         if _described(str(scratch)).frames < count:
             raise UserError(f"{output}: the video could not be written in full: free space on its disk")
         os.replace(scratch, output)
@@ -191,10 +198,10 @@ def _even(frame: np.ndarray) -> np.ndarray:
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _writer(scratch: Path, output: Path, like: _Video) -> cv2.VideoWriter:
+def _writer(scratch: Path, output: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
     codec = cv2.VideoWriter.fourcc(*_CODECS[output.suffix.lower()])
-    size = tuple(n + n % 2 for n in (like.width, like.height))  # as `_even` makes frames
-    writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, like.rate, size)
+    size = tuple(n + n % 2 for n in size)  # as `_even` makes frames
+    writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, rate, size)
     if not writer.isOpened():
         raise UserError(f"{output}: cannot be written: check the folder and its permissions")
     return writer

@@ -1,0 +1,173 @@
+"""A camera, file, pipe or stream that is read in a thread of its own: newest frames count, and what breaks is reopened."""
+
+import dataclasses
+import re
+import stat
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from iassf_jax.errors import UserError
+
+_TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
+_RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
+_KEPT_SECONDS = 0.5  # of frames, beside the delay
+_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|srt|rtmp)://")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One frame: its number, when it came (`time.monotonic`), and uint8[H, W, 3] (R, G, B) or uint8|uint16[H, W]."""
+
+    number: int
+    time: float
+    image: np.ndarray
+
+
+class Camera:
+    """Reads a source in a thread.
+
+    Attributes:
+        state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
+        problem: what went wrong, in one line.
+    """
+
+    def __init__(self, source: str | int, news: threading.Condition, grey: bool = False, keep: float = 0.0) -> None:
+        """Starts reading.
+
+        Args:
+            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp, srt).
+            news: is notified of every frame and of every change of `state`.
+            grey: 16 bits and one channel stay where the source has them.
+            keep: seconds of frames to keep for `nearest`, beside half a second.
+
+        Raises:
+            UserError: no such file.
+        """
+        self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
+        self.state, self.problem = "opening", ""
+        self._kind = _kind(self.source)
+        self._news, self._grey, self._keep = news, grey, keep + _KEPT_SECONDS
+        self._frames: deque[Frame] = deque()
+        self._number = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"camera {source}", daemon=True)
+        self._thread.start()
+
+    def newest(self) -> Frame | None:
+        """The last frame."""
+        with self._news:
+            return self._frames[-1] if self._frames else None
+
+    def nearest(self, moment: float) -> Frame | None:
+        """Of the frames that are kept, the one that came nearest to a moment."""
+        with self._news:
+            return min(self._frames, key=lambda frame: abs(frame.time - moment), default=None)
+
+    def close(self) -> None:
+        """Stops reading; a read that hangs ends with the process."""
+        self._stop.set()
+        self._thread.join(0.5)
+
+    def _run(self) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            reader = _opened(self.source, self._kind, self._grey)
+            if reader is None:
+                if self._number == 0 and self._kind == "file":
+                    self._set("failed", f"{self.source}: cannot be decoded as a video: convert it to .mp4 (H.264)")
+                    return
+                self._set("lost", f"{self.source}: does not open: check the camera or the address")
+            else:
+                before = self._number
+                self._read(reader)
+                reader.release()
+                if self._kind == "file":
+                    self._set("ended", f"{self.source}: is at its end")
+                    return
+                if self._number > before:
+                    tries = 0
+                self._set("lost", f"{self.source}: broke off")
+            self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
+            tries += 1
+
+    def _read(self, reader: cv2.VideoCapture) -> None:
+        """Reads to the end of the source; a file at its own pace."""
+        rate = reader.get(cv2.CAP_PROP_FPS)
+        pause = 1 / rate if self._kind == "file" and 0 < rate < 1000 else 0.04 if self._kind == "file" else 0.0
+        due = time.monotonic()
+        while not self._stop.is_set():
+            there, image = reader.read()
+            if not there or image is None:
+                return
+            due += pause
+            if pause and (wait := due - time.monotonic()) > 0:
+                self._stop.wait(wait)
+            self._add(_channels(image, self._grey))
+
+    def _add(self, image: np.ndarray) -> None:
+        with self._news:
+            now = time.monotonic()
+            self._number += 1
+            self._frames.append(Frame(self._number, now, image))
+            while len(self._frames) > 1 and self._frames[0].time < now - self._keep:
+                self._frames.popleft()
+            self.state, self.problem = "running", ""
+            self._news.notify_all()
+
+    def _set(self, state: str, problem: str) -> None:
+        with self._news:
+            self.state, self.problem = state, problem
+            self._news.notify_all()
+
+
+def _kind(source: str | int) -> str:
+    """What a source is: "device", "stream", "pipe" or "file"."""
+    if isinstance(source, int):
+        return "device"
+    if _STREAM.match(source):
+        return "stream"
+    try:
+        mode = Path(source).stat().st_mode
+    except OSError:
+        raise UserError(
+            f"{source}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{source}: is a folder: give a device's number, a file, a pipe, or an address")
+    if stat.S_ISCHR(mode):
+        return "device"
+    return "file" if stat.S_ISREG(mode) else "pipe"
+
+
+def _opened(source: str | int, kind: str, grey: bool) -> cv2.VideoCapture | None:
+    if kind == "device":
+        reader = cv2.VideoCapture(source)
+        reader.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    else:
+        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
+        reader = cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
+    if not reader.isOpened():
+        reader.release()
+        return None
+    if grey and _is_16_bit(reader):
+        reader.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    return reader
+
+
+def _is_16_bit(reader: cv2.VideoCapture) -> bool:
+    """Whether the frames are grey values of 16 bits, which OpenCV would reduce to 8."""
+    codes = (int(reader.get(name)) & 0xFFFFFFFF for name in (cv2.CAP_PROP_CODEC_PIXEL_FORMAT, cv2.CAP_PROP_FOURCC))
+    pixels, codec = (code.to_bytes(4, "little") for code in codes)
+    return pixels == b"Y1\x00\x10" or codec == b"Y16 "  # as FFmpeg and Video4Linux name them
+
+
+def _channels(image: np.ndarray, grey: bool) -> np.ndarray:
+    """R, G, B of OpenCV's order; of a grey source one channel."""
+    if image.ndim == 3 and image.shape[2] == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB)
+    return image.reshape(image.shape[:2])
