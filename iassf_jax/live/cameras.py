@@ -1,4 +1,4 @@
-"""A camera, file, pipe or stream that is read in a thread of its own: newest frames count, and what breaks is reopened."""
+"""A camera, file, pipe or stream, read in a thread: newest frames count, and what breaks off is opened again."""
 
 import dataclasses
 import re
@@ -36,12 +36,20 @@ class Camera:
         problem: what went wrong, in one line.
     """
 
-    def __init__(self, source: str | int, news: threading.Condition, grey: bool = False, keep: float = 0.0) -> None:
+    def __init__(
+        self,
+        source: str | int,
+        news: threading.Condition,
+        begin: threading.Event,
+        grey: bool = False,
+        keep: float = 0.0,
+    ) -> None:
         """Starts reading.
 
         Args:
             source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp, srt).
             news: is notified of every frame and of every change of `state`.
+            begin: a file stands at its first frame until this is set.
             grey: 16 bits and one channel stay where the source has them.
             keep: seconds of frames to keep for `nearest`, beside half a second.
 
@@ -51,7 +59,8 @@ class Camera:
         self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
         self.state, self.problem = "opening", ""
         self._kind = _kind(self.source)
-        self._news, self._grey, self._keep = news, grey, keep + _KEPT_SECONDS
+        self._news, self._begin = news, begin
+        self._grey, self._keep = grey, keep + _KEPT_SECONDS
         self._frames: deque[Frame] = deque()
         self._number = 0
         self._stop = threading.Event()
@@ -77,37 +86,36 @@ class Camera:
         tries = 0
         while not self._stop.is_set():
             reader = _opened(self.source, self._kind, self._grey)
-            if reader is None:
-                if self._number == 0 and self._kind == "file":
-                    self._set("failed", f"{self.source}: cannot be decoded as a video: convert it to .mp4 (H.264)")
-                    return
-                self._set("lost", f"{self.source}: does not open: check the camera or the address")
-            else:
-                before = self._number
+            before = self._number
+            if reader is not None:
                 self._read(reader)
                 reader.release()
-                if self._kind == "file":
-                    self._set("ended", f"{self.source}: is at its end")
-                    return
-                if self._number > before:
-                    tries = 0
-                self._set("lost", f"{self.source}: broke off")
+            if self._number == 0:
+                self._set("failed", f"{self.source}: gives no frame: check the camera, the file or the address")
+                return
+            if self._kind == "file":
+                self._set("ended", f"{self.source}: is at its end")
+                return
+            self._set("lost", f"{self.source}: broke off")
+            tries = 0 if self._number > before else tries + 1
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
-            tries += 1
 
     def _read(self, reader: cv2.VideoCapture) -> None:
         """Reads to the end of the source; a file at its own pace."""
         rate = reader.get(cv2.CAP_PROP_FPS)
-        pause = 1 / rate if self._kind == "file" and 0 < rate < 1000 else 0.04 if self._kind == "file" else 0.0
-        due = time.monotonic()
+        pause = 1 / (rate if 0 < rate < 1000 else 25) if self._kind == "file" else 0.0
+        due: float | None = None
         while not self._stop.is_set():
             there, image = reader.read()
             if not there or image is None:
                 return
-            due += pause
-            if pause and (wait := due - time.monotonic()) > 0:
-                self._stop.wait(wait)
+            if pause and due is not None:
+                self._stop.wait(max(0.0, due - time.monotonic()))
             self._add(_channels(image, self._grey))
+            while pause and due is None and not self._stop.is_set():
+                if self._begin.wait(0.2):
+                    due = time.monotonic()
+            due = due + pause if pause and due is not None else due
 
     def _add(self, image: np.ndarray) -> None:
         with self._news:

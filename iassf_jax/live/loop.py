@@ -97,6 +97,7 @@ class Live:
         self._placing, self._delay, self._smoothing = placing, infrared_delay, smoothing_seconds
         self._steady = SteadyFuser(fuser or load(), 0.0)
         self._news = threading.Condition()
+        self._begin = threading.Event()
         self._cameras: list[Camera] = []
         self._clock = _Clock()
         self._range: tuple[float, float] | None = None
@@ -105,7 +106,7 @@ class Live:
         self._closed = False
         try:
             for source, grey in ((visible, False), (infrared, True)):
-                self._cameras.append(Camera(source, self._news, grey, abs(infrared_delay)))
+                self._cameras.append(Camera(source, self._news, self._begin, grey, abs(infrared_delay)))
         except UserError:
             self.close()
             raise
@@ -134,6 +135,7 @@ class Live:
                 pair = self._wait(_STALE_AFTER if last is None or not last.stale else _REPEAT)
                 if pair is not None:
                     last = self._fused(*pair)
+                    self._begin.set()  # what is compiled at the first frame takes longer than many a file plays
                     yield last
                 elif self._over():
                     return
