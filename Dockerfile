@@ -5,7 +5,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY iassf_jax iassf_jax
-COPY configs configs
 RUN pip install --no-cache-dir .
 # Compiled programs are kept here: mount a volume, and the next start is quick.
 ENV JAX_COMPILATION_CACHE_DIR=/cache

@@ -11,7 +11,7 @@ from iassf_jax.align.warps import Size, resizing
 from iassf_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Lens:
     """Camera matrix float64[3, 3], distortion float64[N] as OpenCV orders it, and the image's width and height."""
 

@@ -1,6 +1,7 @@
 """Bringing an infrared image onto its visible one before they are fused, by a rig or by what the pair itself shows."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -53,16 +54,10 @@ class Placing:
         return _of_sizes(self.rig, visible.shape[1::-1], infrared.shape[1::-1])
 
 
-_known: dict[tuple[int, tuple[int, int], tuple[int, int]], tuple[Rig, Rig]] = {}
-
-
+@functools.lru_cache(maxsize=4)
 def _of_sizes(rig: Rig, visible: tuple[int, int], infrared: tuple[int, int]) -> Rig:
-    """`Rig.of_sizes`, the last one kept: its maps take as long as an image."""
-    key = (id(rig), visible, infrared)
-    if key not in _known:
-        _known.clear()
-        _known[key] = rig, rig.of_sizes(visible, infrared)
-    return _known[key][1]
+    """`Rig.of_sizes`, kept: its maps take as long as an image."""
+    return rig.of_sizes(visible, infrared)
 
 
 def placed_pair(

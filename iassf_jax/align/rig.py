@@ -18,7 +18,7 @@ _FORMAT = "iassf_jax rig 1"
 _FEATHER = 0.03  # of the image's longest side: over this the infrared image fades out at its border
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Rig:
     """How the infrared image lies in the visible one.
 

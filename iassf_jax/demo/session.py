@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from iassf_jax.align.placing import Placing, blended, placed_pair
+from iassf_jax.align.rig import Rig
 from iassf_jax.data import haze, images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
@@ -55,6 +57,7 @@ class Options:
     low: float = 1.0
     high: float = 99.0
     resize_infrared: bool = False
+    rig: str | None = None  # a file of `iassf-jax align`
 
     def percentiles(self) -> tuple[float, float] | None:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
@@ -154,6 +157,7 @@ class Session:
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
+                *seen, weight = placed_pair(*seen, Placing(Rig.read(options.rig)) if options.rig else None)
                 pair = fuser.prepare_pair(
                     *seen, resize_infrared=options.resize_infrared, infrared_percentiles=percentiles
                 )
@@ -162,6 +166,7 @@ class Session:
                 seconds = time.perf_counter() - start
             except UserError as error:
                 raise UserError(for_page(str(error))) from None
+        result = dataclasses.replace(result, fused=blended(result.fused, result.dehazed, weight))
         notes = {for_page(str(w.message)): None for w in caught if issubclass(w.category, UserWarning)}
         message = time_taken(pair[0].shape, seconds, clock.seconds)
         return self._write(pair, result, message, tuple(notes))
