@@ -19,7 +19,8 @@ _SIDE = 800  # longest side that is looked at
 _SCALES = tuple(np.exp(np.arange(-5, 6) * np.log(1.08)))
 _TURNS = (-5, 0, 5)
 _COARSE = 12  # pairs for the coarse search
-_GAIN = 0.004  # of the score, that a model with more freedom must bring
+_GAIN = 0.004  # of the score, that perspective must bring with fewer than four pairs
+_NOISE = 0.7  # of the distance between halves of the pairs, about the error of all: perspective must move corners more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ def find_rig(
         used = list(range(len(small)))
     chosen = [small[i] for i in used]
     progress("refining")
-    model, warp = _with_model(chosen, warp, model)
+    model, warp, apart = _with_model(chosen, warp, model)
     scores = refine.judged(chosen, warp)
     score, margin = (float(np.mean([s[k] for s in scores])) for k in (0, 1))
     if margin < least_margin(len(chosen)):
@@ -91,7 +92,7 @@ def find_rig(
             f"no alignment convinces: its score lies {margin:.2f} above that of shifted images, chance reaches "
             f"{least_margin(len(chosen)):.2f}: give more pairs, with edges that both images show, of scenes far away"
         )
-    uncertainty = _uncertainty(chosen, warp, model, small[0][0].shape[1] / sizes[0][0])
+    uncertainty = None if apart is None else apart * sizes[0][0] / small[0][0].shape[1]
     stretched = warps.resizing(*(x.shape[1::-1] for x in small[0]))
     before = float(np.mean([s.value for s in refine.judged(chosen, stretched)]))
     full = np.linalg.inv(resized[1]) @ warp @ resized[0]
@@ -156,20 +157,26 @@ def _best(pairs: Sequence[Pair], found: Sequence[search.Start], model: str) -> n
     return max(tried, key=lambda m: np.mean([s.margin for s in refine.judged(few, m)]))
 
 
-def _with_model(pairs: Sequence[Pair], warp: np.ndarray, model: str | None) -> tuple[str, np.ndarray]:
-    """The warp, refined, of the model that is asked for, or of the simplest one that scores as high as the others."""
-    fine, coarse = refine.LEVELS[2:], refine.LEVELS[1:2]
-    if model is not None:
-        return model, refine.refine(pairs, refine.refine(pairs, warp, model, coarse), model, fine)
-    simple = refine.refine(pairs, warp, "affine", coarse)
-    full = refine.refine(pairs, simple, "homography", coarse)
-    scores = [np.mean([s.value for s in refine.judged(pairs, m)]) for m in (simple, full)]
-    model, warp = ("homography", full) if scores[1] > scores[0] + _GAIN else ("affine", simple)
-    return model, refine.refine(pairs, warp, model, fine)
+def _with_model(pairs: Sequence[Pair], warp: np.ndarray, model: str | None) -> tuple[str, np.ndarray, float | None]:
+    """The model that is asked for, or the simplest that the pairs do not contradict; the warp; how far halves differ."""
+    coarse = refine.LEVELS[1:2]
+    if model is None:
+        simple = refine.refine(pairs, warp, "affine", coarse)
+        full = refine.refine(pairs, simple, "homography", coarse)
+        if len(pairs) < 4:
+            scores = [np.mean([s.value for s in refine.judged(pairs, m)]) for m in (simple, full)]
+            needed = scores[1] > scores[0] + _GAIN
+        else:
+            size = pairs[0][0].shape[1::-1]
+            needed = warps.corner_distance(simple, full, size) > _NOISE * _halves(pairs, full, "homography")
+        model, warp = ("homography", full) if needed else ("affine", simple)
+    else:
+        warp = refine.refine(pairs, warp, model, coarse)
+    apart = _halves(pairs, warp, model) if len(pairs) >= 4 else None
+    return model, refine.refine(pairs, warp, model, refine.LEVELS[2:]), apart
 
 
-def _uncertainty(pairs: Sequence[Pair], warp: np.ndarray, model: str, scale: float) -> float | None:
-    if len(pairs) < 4:
-        return None
+def _halves(pairs: Sequence[Pair], warp: np.ndarray, model: str) -> float:
+    """How far apart the warps of two halves of the pairs bring the corners, in pixels of the images given."""
     halves = [refine.refine(pairs[i::2], warp, model, refine.LEVELS[1:2]) for i in (0, 1)]
-    return warps.corner_distance(*halves, pairs[0][0].shape[1::-1]) / scale
+    return warps.corner_distance(*halves, pairs[0][0].shape[1::-1])

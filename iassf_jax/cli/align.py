@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     align.add_argument("--infrared", required=True, metavar="PATH", help="partners by name, or a video")
     align.add_argument("--output", required=True, metavar="FILE", help="the rig, e.g. rig.json; a picture comes beside")
     align.add_argument("--model", choices=MODELS, help="what the warp may be (default: the simplest that fits)")
-    align.add_argument("--pairs", type=at_least(1), default=16, metavar="N", help="how many to use, at most")
+    align.add_argument("--pairs", type=at_least(1), default=24, metavar="N", help="how many to use, at most")
     align.add_argument("--visible-lens", metavar="FILE", help="calibration of the visible camera, as OpenCV writes it")
     align.add_argument("--infrared-lens", metavar="FILE", help="the same of the infrared camera")
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iassf_jax.cli.main import main
 from iassf_jax.align import warps
 from iassf_jax.align.rig import Rig
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.demo import session as demo_session
 from iassf_jax.demo.page import page as demo
