@@ -158,7 +158,7 @@ def _best(pairs: Sequence[Pair], found: Sequence[search.Start], model: str) -> n
 
 
 def _with_model(pairs: Sequence[Pair], warp: np.ndarray, model: str | None) -> tuple[str, np.ndarray, float | None]:
-    """The model that is asked for, or the simplest that the pairs do not contradict; the warp; how far halves differ."""
+    """The model asked for, or the simplest that the pairs do not contradict; the warp; how far halves differ."""
     coarse = refine.LEVELS[1:2]
     if model is None:
         simple = refine.refine(pairs, warp, "affine", coarse)
