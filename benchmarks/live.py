@@ -1,10 +1,12 @@
 """Frames a second, latency and memory of live: python -m benchmarks.live [--seconds 60] [--size 480 640]
 
-Two videos of a generated moving scene stand for the cameras, at 30 frames a second, played again and again through
-named pipes so that a run can be of any length. The first ten results are not counted: they compile.
+Two films of a generated moving scene stand for the cameras, at 30 frames a second, as JPEGs in named pipes, there and
+back for ever. The first ten results are not counted: they compile.
 """
 
 import argparse
+import contextlib
+import itertools
 import os
 import tempfile
 import threading
@@ -22,31 +24,21 @@ _RATE = 30
 _FRAMES = 60
 
 
-def write_videos(folder: Path, height: int, width: int) -> list[Path]:
-    """Visible and infrared."""
-    paths = [folder / "visible.avi", folder / "infrared.avi"]
-    writers = [cv2.VideoWriter(str(p), cv2.VideoWriter.fourcc(*"MJPG"), _RATE, (width, height)) for p in paths]
-    for frame, heat in moving_scene(_FRAMES, height, width):
-        writers[0].write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        writers[1].write(cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR))
-    for writer in writers:
-        writer.release()
-    return paths
+def films(height: int, width: int) -> list[list[bytes]]:
+    """JPEGs of the visible and of the infrared frames."""
+    frames = list(moving_scene(_FRAMES, height, width))
+    return [[cv2.imencode(".jpg", frame[side])[1].tobytes() for frame in frames] for side in (0, 1)]
 
 
-def play(video: Path, pipe: Path, stop: threading.Event) -> None:
-    """Feeds a pipe with the video at about its own pace, for ever."""
-    data = video.read_bytes()
-    piece = max(1, len(data) // _FRAMES)
-    while not stop.is_set():
-        try:
-            with open(pipe, "wb", buffering=0) as file:
-                for start in range(0, len(data), piece):
-                    file.write(data[start : start + piece])
-                    if stop.wait(1 / _RATE):
-                        return
-        except BrokenPipeError:
-            continue
+def play(film: list[bytes], pipe: Path, stop: threading.Event) -> None:
+    """Feeds a pipe with the film at its own pace, there and back for ever."""
+    due = time.monotonic()
+    with contextlib.suppress(BrokenPipeError), open(pipe, "wb", buffering=0) as file:
+        for jpeg in itertools.cycle(film + film[::-1]):
+            file.write(jpeg)
+            due = max(due + 1 / _RATE, time.monotonic() - 1)
+            if stop.wait(max(0.0, due - time.monotonic())):
+                return
 
 
 def resident() -> float:
@@ -64,10 +56,10 @@ def main() -> None:
     args = parser.parse_args()
     fuser, stop = iassf_jax.load(args.checkpoint), threading.Event()
     with tempfile.TemporaryDirectory() as name:
-        pipes = [Path(name) / f"{side}.pipe" for side in ("visible", "infrared")]
-        for video, pipe in zip(write_videos(Path(name), *args.size), pipes, strict=True):
+        pipes = [Path(name) / f"{side}.mjpeg" for side in ("visible", "infrared")]
+        for film, pipe in zip(films(*args.size), pipes, strict=True):
             os.mkfifo(pipe)
-            threading.Thread(target=play, args=(video, pipe, stop), daemon=True).start()
+            threading.Thread(target=play, args=(film, pipe, stop), daemon=True).start()
         measure(iassf_jax.live(*map(str, pipes), fuser=fuser), args.seconds)
         stop.set()
 

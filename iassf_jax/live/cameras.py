@@ -21,11 +21,26 @@ _STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|srt|rtmp)://")
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame: its number, when it came (`time.monotonic`), and uint8[H, W, 3] (R, G, B) or uint8|uint16[H, W]."""
+    """One frame: uint8[H, W, 3] (R, G, B) or uint8|uint16[H, W], its number, and when it came.
+
+    The time is of `time.monotonic`; of a file, when the frame was due.
+    """
 
     number: int
     time: float
     image: np.ndarray
+
+
+class Begin(threading.Event):
+    """When files begin to play; `time` says when it was set."""
+
+    time = 0.0
+
+    def set(self) -> None:
+        """Files play from now on."""
+        if not self.is_set():
+            self.time = time.monotonic()
+            super().set()
 
 
 class Camera:
@@ -40,7 +55,7 @@ class Camera:
         self,
         source: str | int,
         news: threading.Condition,
-        begin: threading.Event,
+        begin: Begin,
         grey: bool = False,
         keep: float = 0.0,
     ) -> None:
@@ -104,25 +119,39 @@ class Camera:
         """Reads to the end of the source; a file at its own pace."""
         rate = reader.get(cv2.CAP_PROP_FPS)
         pause = 1 / (rate if 0 < rate < 1000 else 25) if self._kind == "file" else 0.0
-        due: float | None = None
+        if pause:
+            self._play(reader, pause)
+            return
         while not self._stop.is_set():
             there, image = reader.read()
             if not there or image is None:
                 return
-            if pause and due is not None:
-                self._stop.wait(max(0.0, due - time.monotonic()))
-            self._add(_channels(image, self._grey))
-            while pause and due is None and not self._stop.is_set():
-                if self._begin.wait(0.2):
-                    due = time.monotonic()
-            due = due + pause if pause and due is not None else due
+            self._add(image, time.monotonic())
 
-    def _add(self, image: np.ndarray) -> None:
+    def _play(self, reader: cv2.VideoCapture, pause: float) -> None:
+        """A file: its first frame, and from the beginning on each at its time; what comes too late is passed over."""
+        there, image = reader.read()
+        due = time.monotonic()
+        while there and image is not None and not self._stop.is_set():
+            self._add(image, due)
+            if self._number == 1:
+                while not self._begin.wait(0.2):
+                    if self._stop.is_set():
+                        return
+                due = self._begin.time
+            due += pause
+            while due + pause < time.monotonic() and reader.grab():
+                self._number += 1
+                due += pause
+            self._stop.wait(max(0.0, due - time.monotonic()))
+            there, image = reader.read()
+
+    def _add(self, image: np.ndarray, moment: float) -> None:
+        image = _channels(image, self._grey)
         with self._news:
-            now = time.monotonic()
             self._number += 1
-            self._frames.append(Frame(self._number, now, image))
-            while len(self._frames) > 1 and self._frames[0].time < now - self._keep:
+            self._frames.append(Frame(self._number, moment, image))
+            while len(self._frames) > 1 and self._frames[0].time < moment - self._keep:
                 self._frames.popleft()
             self.state, self.problem = "running", ""
             self._news.notify_all()

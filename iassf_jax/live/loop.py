@@ -15,7 +15,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Percentiles, check_percentiles, load, prepare_pair
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.fuse.video import SteadyFuser
-from iassf_jax.live.cameras import Camera, Frame
+from iassf_jax.live.cameras import Begin, Camera, Frame
 
 _STALE_AFTER = 1.0  # seconds without a new pair
 _REPEAT = 0.25  # seconds between repetitions of a picture that is stale
@@ -97,7 +97,7 @@ class Live:
         self._placing, self._delay, self._smoothing = placing, infrared_delay, smoothing_seconds
         self._steady = SteadyFuser(fuser or load(), 0.0)
         self._news = threading.Condition()
-        self._begin = threading.Event()
+        self._begin = Begin()
         self._cameras: list[Camera] = []
         self._clock = _Clock()
         self._range: tuple[float, float] | None = None

@@ -16,7 +16,7 @@ from iassf_jax.align.rig import Rig
 from iassf_jax.cli.main import main
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser
-from iassf_jax.live.cameras import Camera
+from iassf_jax.live.cameras import Begin, Camera
 from iassf_jax.live.outputs import Recording, WebStream, open_output
 from iassf_jax.live.show import Show
 from iassf_jax.live.views import VIEWS, render
@@ -55,7 +55,7 @@ def free_port():
 
 
 def started(source, **options):
-    begin = threading.Event()
+    begin = Begin()
     begin.set()
     return Camera(source, threading.Condition(), begin, **options)
 
@@ -73,8 +73,8 @@ def test_pairs_of_uneven_rates_are_matched_by_time(fuser, tmp_path):
     frames = list(iassf_jax.live(visible, infrared, fuser=fuser, smoothing_seconds=0))
     assert 3 <= len(frames) <= 21
     for frame in frames[1:]:
-        assert abs(float(frame.visible.mean()) - float(frame.infrared.mean())) < 60 * 0.35
-        assert frame.fused.shape == (*SIZE, 3) and frame.latency < 5 and not frame.stale
+        assert abs(float(frame.visible.mean()) - float(frame.infrared.mean())) < 60 * 0.15 + 4
+        assert frame.fused.shape == (*SIZE, 3) and not frame.stale
     assert [frame.time for frame in frames] == sorted(frame.time for frame in frames)
 
 
@@ -87,12 +87,14 @@ def test_the_delay_is_that_of_the_infrared_frame(fuser, tmp_path):
 
 def test_a_slow_reader_sees_new_frames(fuser, tmp_path):
     visible, infrared = film(tmp_path / "v.avi", 60, 40, 4), film(tmp_path / "i.avi", 60, 40, 4)
-    last = None
+    frames = []
     for frame in iassf_jax.live(visible, infrared, fuser=fuser):
-        last = frame
+        frames.append(frame)
         time.sleep(0.3)
-        assert frame.latency < 3
-    assert last.dropped > 20
+    assert frames[-1].dropped > 20
+    levels = [float(frame.visible.mean()) for frame in frames]  # 160 a second
+    for frame, level in zip(frames[1:], levels[1:], strict=True):
+        assert level == pytest.approx(4 * round((frame.time - frames[1].time) * 40) + levels[1], abs=6)
 
 
 def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
