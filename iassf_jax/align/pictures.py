@@ -42,7 +42,7 @@ def _tile(visible: np.ndarray, heat: np.ndarray, known: np.ndarray | None) -> np
     heat = cv2.resize(heat, (_WIDTH, height), interpolation=cv2.INTER_AREA)
     if known is not None:
         known = cv2.resize(known.astype(np.uint8), (_WIDTH, height), interpolation=cv2.INTER_NEAREST) > 0
-    length = np.linalg.norm(edge_field(heat, 1.0, known), axis=-1, keepdims=True)
-    share = np.clip(2 * length - 0.2, 0, 0.9)
+    length = np.linalg.norm(edge_field(heat, 1.5, known), axis=-1, keepdims=True)
+    share = np.clip(2 * length - 0.5, 0, 0.9)
     grey = np.repeat(luma(small)[..., None], 3, axis=-1)
     return np.rint((1 - share) * grey + share * _COLOUR).astype(np.uint8)

@@ -137,7 +137,7 @@ class Live:
                     last = self._fused(*pair)
                     self._begin.set()  # what is compiled at the first frame takes longer than many a file plays
                     yield last
-                elif self._over():
+                elif self._closed or self._over():
                     return
                 elif last is not None:
                     message = self._problem() or "no new frames"
