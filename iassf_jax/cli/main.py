@@ -12,6 +12,7 @@ from iassf_jax.errors import UserError
 COMMANDS = (
     "fuse",
     "align",
+    "live",
     "demo",
     "export",
     "summary",

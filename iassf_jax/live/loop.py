@@ -188,6 +188,11 @@ class Live:
         self._steady.strengths = self.strengths
         self._steady.smoothing = self._clock.share(visible.time, self._smoothing)
         out: dict[str, Any] = self._steady(*pair)
+        if (
+            not self._begin.is_set() and self._smoothing
+        ):  # mixing maps is compiled at the second frame: before files play
+            self._steady.smoothing = 0.5
+            out = self._steady(*pair)
         fused = blended(out["fused"], out["dehazed"], weight)
         now = time.monotonic()
         rate = self._clock.rate(now)

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +82,7 @@ def test_pairs_of_uneven_rates_are_matched_by_time(fuser, tmp_path):
 def test_the_delay_is_that_of_the_infrared_frame(fuser, tmp_path):
     visible, infrared = film(tmp_path / "v.avi", 40, 20, 3), film(tmp_path / "i.avi", 40, 20, 3)
     frames = list(iassf_jax.live(visible, infrared, fuser=fuser, infrared_delay=0.5))[-5:]
+    assert len(frames) == 5
     for frame in frames:
         assert float(frame.infrared.mean()) - float(frame.visible.mean()) == pytest.approx(30, abs=12)
 
@@ -133,7 +135,7 @@ def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_a_camera(tmp_path):
-    data = open(film(tmp_path / "v.avi", 12, 10), "rb").read()
+    data = Path(film(tmp_path / "v.avi", 12, 10)).read_bytes()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     camera = started(str(pipe))
