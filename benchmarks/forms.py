@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from benchmarks.speed.cases import OURS, Case
 from benchmarks.speed.jax_contenders import inference
 from iassf_jax.models import layers, restormer
-from iassf_jax.models.fast import bands
+from iassf_jax.models.borders import pad_images
+from iassf_jax.models.fast import bands, convolutions
 from iassf_jax.models.fast.devices import has_kernels
 from iassf_jax.models.fast.plain import plain_operations, portable_operations
 from iassf_jax.models.release.dehazeformer import window_attention
@@ -106,9 +107,9 @@ def windows(channels: int, heads: int, shift: int) -> tuple[dict[str, Form], tup
 def depthwise(channels: int) -> tuple[dict[str, Form], tuple]:
     """3x3 depthwise convolution."""
     args = image(channels), jax.random.normal(jax.random.key(0), (3, 3, 1, channels))
-    plain = compiled(lambda x, k: layers.lax_depthwise_conv(layers.pad_images(x, 1), k), *args)
+    plain = compiled(lambda x, k: convolutions.lax_depthwise_conv(pad_images(x, 1), k), *args)
     ours = "kernel" if has_kernels(args[0]) else "shifted"
-    return {"lax": plain, ours: compiled(layers.depthwise_same, *args)}, args
+    return {"lax": plain, ours: compiled(convolutions.depthwise_same, *args)}, args
 
 
 def gate(channels: int) -> tuple[dict[str, Form], tuple]:
@@ -125,14 +126,14 @@ def depthwise_gradient() -> tuple[dict[str, Form], tuple]:
     """Gradient of a 3x3 depthwise convolution's kernel, 126 channels, batch 6 of 128x128."""
     x, g = image(126, 130, 130, 6), image(126, 128, 128, 6)
     args = x, jnp.zeros((3, 3, 1, 126)), g
-    forms = {"lax": layers._kernel_gradient, "by rows": layers._kernel_gradient_by_rows}
+    forms = {"lax": convolutions._kernel_gradient, "by rows": convolutions._kernel_gradient_by_rows}
     return {name: compiled(form, *args) for name, form in forms.items()}, args
 
 
 def product_gradient() -> tuple[dict[str, Form], tuple]:
     """Gradient of a 1x1 convolution's kernel, 24 to 126 channels, batch 6 of 128x128."""
     args = image(24, 128, 128, 6), image(126, 128, 128, 6)
-    forms = {"at once": layers._product_over_pixels, "in bands": layers._product_over_pixels_in_bands}
+    forms = {"at once": convolutions._product_over_pixels, "in bands": convolutions._product_over_pixels_in_bands}
     return {name: compiled(form, *args) for name, form in forms.items()}, args
 
 
@@ -141,9 +142,11 @@ def reflected() -> tuple[dict[str, Form], tuple]:
     args = image(24), jax.random.normal(jax.random.key(0), (5, 5, 1, 24))
     padded = {
         "jnp.pad": lambda x: jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect"),
-        "edges in place": lambda x: layers.pad_images(x, 2, "reflect"),
+        "edges in place": lambda x: pad_images(x, 2, "reflect"),
     }
-    forms = {n: compiled(lambda x, k, pad=pad: layers.depthwise_conv(pad(x), k), *args) for n, pad in padded.items()}
+    forms = {
+        n: compiled(lambda x, k, pad=pad: convolutions.depthwise_conv(pad(x), k), *args) for n, pad in padded.items()
+    }
     return forms, args
 
 

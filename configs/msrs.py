@@ -3,7 +3,7 @@
 python train.py --config configs/msrs.py --config.data.root=PATH_TO_MSRS
 
 `data.root` may hold the authors' `{train,test}/{GT,hazy,IR}` or upstream MSRS `{train,test}/{vi,ir}`.
-Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. Results of our runs: docs/training.md.
+Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. docs/train.md says more.
 """
 
 from ml_collections import ConfigDict

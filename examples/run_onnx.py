@@ -1,6 +1,6 @@
 """Fuses one pair with an ONNX file, without JAX: needs onnxruntime, NumPy and OpenCV.
 
-python -m iassf_jax export --checkpoint iassf-msrs --format onnx --size 480 640 --output iassf.onnx
+python -m iassf_jax export --checkpoint iassf-haze --format onnx --size 480 640 --output iassf.onnx
 python examples/run_onnx.py iassf.onnx visible.png infrared.png fused.png
 """
 

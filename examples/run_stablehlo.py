@@ -1,6 +1,6 @@
 """Fuses one pair with a StableHLO file, without iassf_jax: needs jax, flatbuffers, NumPy and OpenCV.
 
-python -m iassf_jax export --checkpoint iassf-msrs --format stablehlo --output iassf.stablehlo
+python -m iassf_jax export --checkpoint iassf-haze --format stablehlo --size 480 640 --output iassf.stablehlo
 python examples/run_stablehlo.py iassf.stablehlo visible.png infrared.png fused.png
 """
 

@@ -1,4 +1,4 @@
-"""The paper's experiments: a base config, and variants of it that `experiment.py` trains and compares."""
+"""The paper's experiments: a base config, and variants of it that `iassf-jax experiment` trains and compares."""
 
 import importlib
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Table VII: the network without each of its parts.
 
-python experiment.py --config configs/experiments/ablations.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/ablations --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

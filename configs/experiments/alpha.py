@@ -1,6 +1,6 @@
 """Table VIII: the weight of the L1 loss of the dehazed image.
 
-python experiment.py --config configs/experiments/alpha.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/alpha --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Table IX: the number M of fusion blocks.
 
-python experiment.py --config configs/experiments/fusion_blocks.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/fusion_blocks --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

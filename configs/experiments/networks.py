@@ -1,6 +1,6 @@
 """Table I: the paper's network, the authors' released one trained in the same way, and two-stage baselines.
 
-python experiment.py --config configs/experiments/networks.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/networks --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

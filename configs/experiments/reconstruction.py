@@ -1,6 +1,6 @@
 """Ours: whether the last convolutions give the images, or what is to change in them.
 
-python experiment.py --config configs/experiments/reconstruction.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/reconstruction --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """How far runs differ that differ in nothing but the seed: of weights, order, crops and haze.
 
-python experiment.py --config configs/experiments/seeds.py --config.data.root=PATH_TO_MSRS
+iassf-jax experiment --config experiments/seeds --config.data.root=PATH_TO_MSRS
 """
 
 from ml_collections import ConfigDict

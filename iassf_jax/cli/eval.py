@@ -20,7 +20,7 @@ _BASELINES = flags.DEFINE_bool(
     "baselines", False, "Score two-stage baselines on the same images, for the report.", flag_values=_FLAGS.values
 )
 _FORESTS = flags.DEFINE_string(
-    "nrqm_model", None, "Ma et al.'s model.mat, for Q_PI (docs/metrics.md).", flag_values=_FLAGS.values
+    "nrqm_model", None, "Ma et al.'s model.mat, for Q_PI (docs/evaluate.md).", flag_values=_FLAGS.values
 )
 _PUBLISHED = flags.DEFINE_list(
     "published", [], "Show these tables of the paper in the report, e.g. I.", flag_values=_FLAGS.values

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     metrics.add_argument("--infrared", required=True, metavar="DIR", help="infrared sources")
     metrics.add_argument("--output", default="results/metrics", metavar="DIR", help="for the report")
     metrics.add_argument("--color", choices=("gray", "rgb_mean"), default="gray", help="how colours are scored")
-    metrics.add_argument("--nrqm-model", metavar="model.mat", help="for Q_PI, see docs/metrics.md")
+    metrics.add_argument("--nrqm-model", metavar="model.mat", help="for Q_PI, see docs/evaluate.md")
     metrics.add_argument("--published", action="append", default=[], metavar="TABLE", help="show the paper's, e.g. I")
     metrics.add_argument("--workers", type=at_least(1), default=2, help="threads")
 

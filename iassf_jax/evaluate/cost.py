@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from iassf_jax.errors import UserError
 from iassf_jax.models.fast.plain import plain_operations
 from iassf_jax.models.parameters import abstract_parameters
 
@@ -27,7 +28,8 @@ def multiply_adds(model: nn.Module, height: int = 256, width: int = 256) -> dict
     totals: dict[str, int] = collections.Counter()
     for product in _products(program.jaxpr, ""):
         parts = [part for part in product.path.split("/") if part and not part.startswith(type(model).__name__)]
-        totals[parts[0] if parts else "other"] += product.count
+        named = parts and parts[0] in variables["params"]
+        totals[parts[0] if named else "other"] += product.count
     return dict(totals)
 
 
@@ -99,11 +101,15 @@ def table(model: nn.Module, height: int = 256, width: int = 256) -> str:
 
 def ablation_table(model: nn.Module, height: int = 256, width: int = 256) -> str:
     """Totals of the network, of its ablations (Table VII) and of its numbers of fusion blocks (Table IX), as text."""
-    variants = {"as configured": model}
-    variants |= {name: model.clone(**{name: True}) for name in ABLATIONS}
-    variants |= {f"fusion_blocks={m}": model.clone(fusion_blocks=m) for m in (1, 3, 5, 7)}
+    variants = {"as configured": {}}
+    variants |= {name: {name: True} for name in ABLATIONS}
+    variants |= {f"fusion_blocks={m}": {"fusion_blocks": m} for m in (1, 3, 5, 7)}
     lines = [f"{'setting':<18}{'parameters':>14}{'GMAC':>10}"]
-    for name, variant in variants.items():
+    for name, changes in variants.items():
+        try:
+            variant = model.clone(**changes)
+        except UserError:  # this network cannot be without that part
+            continue
         size, products = sum(parameters(variant).values()), sum(multiply_adds(variant, height, width).values())
         lines.append(f"{name:<18}{size:>14,}{products / 1e9:>10.3f}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ Plain tiles would each choose their own prompts, channel attention and haze scal
    over the tiles is that of the whole image; each such refinement leaves about a fifth of the error.
 4. The last pass makes the images; tiles are blended linearly where they overlap.
 
-What remains is what a pixel cannot see beyond the overlap. docs/inference.md has the measured differences.
+What remains is what a pixel cannot see beyond the overlap. docs/fuse.md says more.
 """
 
 import contextlib

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import pad_images, shifted_depthwise_conv
+from iassf_jax.models.borders import pad_images
+from iassf_jax.models.fast.convolutions import shifted_depthwise_conv
 
 _SOBEL_X = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))

@@ -31,7 +31,7 @@ MORE_METRICS = (Metric("EN", "higher"), Metric("SD", "higher"), Metric("AG", "hi
 """Entropy, standard deviation, average gradient of the fused image."""
 DEHAZING_METRICS = (Metric("dehazed PSNR", "higher"), Metric("dehazed SSIM", "higher"))
 """Of the dehazed image against the clear one."""
-_PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/metrics.md"
+_PI_ABSENT = "its regression forests are not shipped: give Ma et al.'s model.mat, see docs/evaluate.md"
 
 
 def fusion_columns(has_forests: bool, with_published: bool) -> tuple[tuple[Metric, ...], dict[str, str]]:

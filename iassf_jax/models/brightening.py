@@ -6,17 +6,18 @@ Images are in [0, 1] here.
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.data.images import LUMA_601
 from iassf_jax.models.windows import box_mean
 
 DETAIL_RADIUS = 6
 """Of what counts as detail of the infrared image, in pixels at working size."""
 Number = float | jax.Array
+LUMA_601 = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 def luma(image: jax.Array) -> jax.Array:
     """BT.601 luma: float[B, H, W, 3] -> float[B, H, W]."""
-    return sum(weight * image[..., c] for c, weight in enumerate(LUMA_601.tolist()))
+    return sum(weight * image[..., c] for c, weight in enumerate(LUMA_601))
 
 
 def without_details(infrared: jax.Array) -> jax.Array:

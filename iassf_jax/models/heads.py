@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import Conv1x1, luma, steady_border
+from iassf_jax.models.borders import steady_border
+from iassf_jax.models.layers import Conv1x1, luma
 from iassf_jax.models.resampling import pixel_shuffle, pixel_unshuffle, resample
 from iassf_jax.models.scattering import corrected_transmission, seen_air
 

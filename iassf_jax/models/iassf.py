@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
 from iassf_jax.models import brightening
+from iassf_jax.models.borders import pad_to_multiple
 from iassf_jax.models.full_size import Maps, full_size
 from iassf_jax.models.fusion import MsPEFM
 from iassf_jax.models.guided_filter import local_linear, without_noise
 from iassf_jax.models.haze_density import HazeScale, feature_planes, haze_scale, scaled_haze_density
 from iassf_jax.models.heads import RECONSTRUCTIONS, DirectHead, PhysicalHead, SoftHead
-from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, luma, pad_to_multiple
+from iassf_jax.models.layers import DTYPES, ImageConv, check_pair, luma
 from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.resampling import pixel_unshuffle, resample, working_shape
 from iassf_jax.models.restoration import IAFRM

@@ -4,8 +4,7 @@ Source: Zamir et al., "Restormer: Efficient Transformer for High-Resolution Imag
 The IASSF paper builds its encoder, PEB, TF and fusion blocks from them.
 """
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,54 +12,15 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from iassf_jax.models.fast.bands import Bands, Map, attention_in_bands, cut, feed_forward_in_bands
+from iassf_jax.models.fast.convolutions import depthwise_same, pointwise
 from iassf_jax.models.fast.devices import has_kernels
+from iassf_jax.models.fast.layer_norm import layer_norm
 from iassf_jax.models.fast.plain import is_plain
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, add_bias, conv1x1, depthwise_same, pointwise
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, add_bias, conv1x1
 from iassf_jax.models.whole_image import of_whole_image, pixel_shares
 
 NORMS = ("with_bias", "bias_free")
 ALIGNMENT = 16  # channels
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float) -> jax.Array:
-    """Over the last axis of float32[..., C], by its deviation from the mean; from zero where there is no bias."""
-    return _normalised(x, scale, bias, epsilon)[0]
-
-
-def _normalised(
-    x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float
-) -> tuple[jax.Array, tuple[Any, ...]]:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    inverse_std = jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    y = (x if bias is None else centred) * inverse_std * scale.reshape(shape)
-    return (y if bias is None else y + bias.reshape(shape)), (x, scale, bias)
-
-
-def _layer_norm_backward(epsilon: float, saved: tuple[Any, ...], g: jax.Array) -> tuple[Any, ...]:
-    """Sums over pixels as products with ones: XLA on a CPU reduces leading axes a dozen times slower."""
-    x, scale, bias = saved
-    mean = lambda t: t.mean(axis=-1, keepdims=True)  # noqa: E731
-    centred = x - mean(x)
-    inverse_std = jax.lax.rsqrt(mean(jnp.square(centred)) + epsilon)
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    scaled = g * scale.reshape(shape)
-    unit = centred * inverse_std
-    if bias is None:
-        dx = inverse_std * (scaled - unit * mean(scaled * x) * inverse_std)
-        dscale = _sum_over_pixels(g * x * inverse_std)
-        return dx, dscale, None
-    dx = inverse_std * (scaled - mean(scaled) - unit * mean(scaled * unit))
-    return dx, _sum_over_pixels(g * unit), _sum_over_pixels(g)
-
-
-def _sum_over_pixels(x: jax.Array) -> jax.Array:
-    flat = x.reshape(-1, x.shape[-1])
-    return jnp.ones((1, flat.shape[0]), x.dtype).dot(flat, precision="highest")[0]
-
-
-layer_norm.defvjp(lambda x, scale, bias, epsilon: _normalised(x, scale, bias, epsilon), _layer_norm_backward)
 
 
 class LayerNorm(nn.Module):

@@ -6,10 +6,10 @@ Source: He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 20
 import jax
 import jax.numpy as jnp
 
+from iassf_jax.models.borders import mirror_pad
 from iassf_jax.models.brightening import luma
 from iassf_jax.models.guided_filter import guided_filter
 from iassf_jax.models.haze_density import atmospheric_light, dark_channel, local_minimum
-from iassf_jax.models.layers import mirror_pad
 from iassf_jax.models.windows import sliding
 
 Number = float | jax.Array
@@ -61,12 +61,15 @@ def seen_air(visible: jax.Array, t: jax.Array, prior: jax.Array, sureness: jax.A
         visible: float32[B, h, w, 3] in [0, 1], hazy.
         t: float32[B, h, w], transmission.
         prior: float32[B, h, w, 3], A where no air is seen.
-        sureness: float32[B, h, w]: added to the logarithm of each pixel's weight (1 - t) ** AIR_POWER.
+        sureness: float32[B, h, w], -3 to 3: added to the logarithm of each pixel's weight, which is (1 - t) **
+            AIR_POWER over the square root of the largest one of the image.
 
     Returns:
         float32[B, h, w, 3].
     """
-    weight = jnp.exp(AIR_POWER * jnp.log(jnp.maximum(1 - t, 1e-3)) + jnp.clip(sureness, -8, 4))
+    density = AIR_POWER * jnp.log(jnp.maximum(1 - t, 1e-3))
+    largest = jax.lax.stop_gradient(density.max(axis=(1, 2), keepdims=True))
+    weight = jnp.exp(density - 0.5 * largest + jnp.clip(sureness, -3, 3))
     planes = jnp.concatenate([weight[None], jnp.moveaxis(weight[..., None] * visible, -1, 0)])
     planes = planes.reshape(-1, *t.shape[1:])
     height, width = t.shape[1:]

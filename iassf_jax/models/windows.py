@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.layers import mirror_pad
+from iassf_jax.models.borders import mirror_pad
 
 
 def sliding(x: jax.Array, window: int, axis: int, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:

@@ -77,7 +77,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             problems.append(f"loss.{name} is {config['loss'][name]}: use 0 or more")
     names = config["optim"].get("trainable", ())
     if not all(isinstance(name, str) for name in names):
-        problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('modulation',), or () for all")
+        problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('mspe_fm',), or () for all")
     if not (config["train"]["steps"] or config["train"]["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
     kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")

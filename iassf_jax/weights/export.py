@@ -96,7 +96,8 @@ def export_stablehlo(
     Args:
         weights: of any of our networks.
         path: of a file that does not exist.
-        size: height and width; None leaves them open: multiples of 32, at least 64. The batch is always open.
+        size: height and width; None leaves them open: multiples of 32, at least 64, which networks with reconstruction
+            "physical" cannot. The batch is always open.
         platforms: the program is lowered for each of them; only the one at hand is run and compared.
 
     Raises:
@@ -104,14 +105,17 @@ def export_stablehlo(
     """
     path, model = _checked_path(path), _float32_model(weights)
     multiple = max(GRID, model.size_multiple)
+    fixed = getattr(model, "reconstruction", "") == "physical"
     if size is None:
+        if fixed:
+            raise UserError("this network reduces whole images by a factor that follows from their size: give --size")
         least = math.ceil(SMALLEST_OPEN / multiple)
         constraints = [f"h >= {least}", f"w >= {least}"]
         shape = jax.export.symbolic_shape(f"b, {multiple}*h, {multiple}*w", constraints=constraints)
         notes = (f"sizes: multiples of {multiple}, {least * multiple} or more; others need --size HEIGHT WIDTH",)
     else:
         shape = jax.export.symbolic_shape(f"b, {_checked_size(size)[0]}, {size[1]}")
-        notes = ("this size only; without --size height and width are open",)
+        notes = ("this size only" if fixed else "this size only; without --size height and width are open",)
     notes += (f"lowered for {', '.join(platforms)}, jax {jax.__version__} or newer; no gradients",)
     function = jax.jit(_function(model, weights.params, open_size=size is None))
     data = jax.export.export(function, platforms=platforms)(*_specs(shape)).serialize()

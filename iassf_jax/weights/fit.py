@@ -39,15 +39,22 @@ def fit_weights(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> An
     """
     kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
     settings = {**dict(model), **kept}
+    if settings["name"] != weights.model["name"]:
+        _refuse(weights, settings)
     side = settings.get("prompt_size")
     if side and weights.model.get("prompt_size", side) != side:
         weights = with_prompt_size(weights, side)
     if settings.get("reconstruction") != weights.model.get("reconstruction"):
         weights = with_fresh_heads(weights, {**dict(model)}, seed)
         settings |= {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+    _refuse(weights, settings)
+    return weights.params
+
+
+def _refuse(weights: Weights, settings: Mapping[str, Any]) -> None:
+    """Raises UserError if the settings are another network's."""
     if changed := changed_settings(weights.model, settings):
         raise UserError(f"init_from holds another network ({changed}): set the config's model to it")
-    return weights.params
 
 
 def with_fresh_heads(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> Weights:

@@ -22,7 +22,7 @@ from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.parameters import abstract_parameters, check_tree
 from iassf_jax.train.run_config import load_config, save_config
 from iassf_jax.weights import shipped
-from iassf_jax.weights.renamed import current_settings, current_tree
+from iassf_jax.weights.renamed import current_paths, current_settings
 from iassf_jax.weights.torch_file import read_torch, write_torch
 from iassf_jax.weights.torch_names import (
     UNUSED_SHAPES,
@@ -236,10 +236,9 @@ def _from_safetensors(path: Path) -> Weights:
     if model["name"] == RELEASE["name"]:
         weights = _release_weights(tensors, str(path), source)
         return dataclasses.replace(weights, model=full_settings(model))
-    expected = abstract_parameters(network)
-    tree = unflatten_dict({tuple(name.split(".")): x for name, x in tensors.items()})
-    tensors = _by_dots(current_tree(tree, expected))
-    abstract = _by_dots(expected)
+    expected = flatten_dict(abstract_parameters(network))
+    found = current_paths({tuple(name.split(".")): x for name, x in tensors.items()}, expected)
+    abstract, tensors = ({".".join(path): x for path, x in tree.items()} for tree in (expected, found))
     check_tree(abstract, tensors, str(path))
     for name, x in tensors.items():
         if problem := tensor_problem(x, abstract[name].shape):

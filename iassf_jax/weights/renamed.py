@@ -31,11 +31,15 @@ def former_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def current_tree(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Mapping[str, Any]:
     """A tree under today's names, which are those of `expected`, if it has the former ones; else as it is."""
-    flat, wanted = flatten_dict(found), flatten_dict(expected)
-    former = {former_path(path): path for path in wanted}
-    if flat.keys() == wanted.keys() or not flat.keys() >= former.keys():
-        return found
-    return unflatten_dict({former.get(path, path): x for path, x in flat.items()})
+    return unflatten_dict(current_paths(flatten_dict(found), flatten_dict(expected)))
+
+
+def current_paths(found: Mapping[tuple, Any], expected: Mapping[tuple, Any]) -> dict[tuple, Any]:
+    """`current_tree` of parameters by their paths."""
+    former = {former_path(path): path for path in expected}
+    if found.keys() == expected.keys() or not found.keys() >= former.keys():
+        return dict(found)
+    return {former.get(path, path): x for path, x in found.items()}
 
 
 def current_settings(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,25 @@ def test_folder_with_depth(tmp_path, clear_folder):
     assert "depth map of shape (20, 31)" in reasons["c.1.png"] and "has no depth map" in reasons["grey.tif"]
 
 
+def test_outdoor_haze_follows_depth_where_there_is_a_folder_of_it(tmp_path, clear_folder):
+    slope = np.linspace(100, 50_000, 600).reshape(20, 30).astype(np.uint16)
+    for stem in ("a", "b", "c.1", "grey"):
+        images.write_image(tmp_path / "depth" / f"{stem}.png", slope)
+    made_up, _ = haze_folder(clear_folder, tmp_path / "made_up", "outdoor", 3)
+    followed, problems = haze_folder(clear_folder, tmp_path / "out", "outdoor", 3, tmp_path / "depth", "depth", 0.01)
+    assert not problems and [Path(record.depth).name for record in followed] == [
+        "a.png",
+        "b.png",
+        "c.1.png",
+        "grey.png",
+    ]
+    assert [record.params for record in followed] == [record.params for record in made_up]
+    clear = images.read_visible(clear_folder / "a.png")
+    expected = apply_haze(clear, followed[0].params, slope.astype(np.float32) * np.float32(0.01))
+    assert np.array_equal(images.read_image(tmp_path / "out" / "a.png"), expected)
+    assert not np.array_equal(images.read_image(tmp_path / "made_up" / "a.png"), expected)
+
+
 def test_folder_records_what_is_done_when_interrupted(tmp_path, clear_folder):
     def stop(done, total):
         if done == 2:

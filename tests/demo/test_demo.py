@@ -15,8 +15,8 @@ from iassf_jax.align import warps
 from iassf_jax.align.rig import Rig
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
+from iassf_jax.demo import page as demo
 from iassf_jax.demo import session as demo_session
-from iassf_jax.demo.page import page as demo
 from iassf_jax.demo.session import CompileClock, Options, Session
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser

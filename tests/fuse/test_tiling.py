@@ -15,7 +15,7 @@ from iassf_jax.models.whole_image import GLOBALS, Region, resize_aligned_into, r
 
 NETWORKS = {
     "iassf": dict(tiny.get_config().model)
-    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3, "global_modulation": True, "modulation_passes": 2},
+    | {"restoration_blocks": (1, 1, 1), "fusion_blocks": 3},
     "iassf_release": {"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8},
 }
 
@@ -35,10 +35,6 @@ def scene(height, width, seed=0):
 def network(request):
     model = build_model(NETWORKS[request.param])
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 32, 32, 1)))
-    if request.param == "iassf":
-        for name in ("modulation", "modulation2"):
-            change = variables["params"]["ia_frm"][name]["change"]  # fresh, it is zero
-            change["kernel"] = jax.random.normal(jax.random.key(2), change["kernel"].shape)
     return model, variables
 
 
@@ -55,7 +51,7 @@ def test_given_statistics_of_the_same_image_change_nothing(network):
     pair = scene(64, 64)
     out, own = predictor.with_statistics(*pair, record=True)
     again, none = predictor.with_statistics(*pair, own)
-    assert largest_difference(out, again) == 0 and none is None
+    assert largest_difference(out, again) <= 1 and none is None  # two programs, and roundings at .5
     other, _ = predictor.with_statistics(*scene(64, 64, 5)[:1], pair[1] // 3, own)
     alone = predictor(scene(64, 64, 5)[0], pair[1] // 3)
     assert largest_difference(other, alone) > 0

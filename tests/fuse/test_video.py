@@ -139,7 +139,7 @@ def test_bad_videos_are_told_in_one_line_and_leave_nothing(fuser, tmp_path):
 
 
 def test_a_frame_is_made_with_the_running_mean_of_those_before(fuser):
-    """What that does to flicker depends on the weights: docs/inference.md has numbers."""
+    """What that does to flicker depends on the weights."""
     rng = np.random.default_rng(0)
     visible, infrared = rng.integers(0, 255, (32, 32, 3), np.uint8), rng.integers(0, 255, (32, 32), np.uint8)
     steady, mean = SteadyFuser(fuser, 0.75), None

@@ -9,8 +9,8 @@ import pytest
 
 from iassf_jax.models import restormer
 from iassf_jax.models.fast import devices, gpu_kernels
+from iassf_jax.models.fast.convolutions import lax_depthwise_conv
 from iassf_jax.models.fast.plain import portable_operations
-from iassf_jax.models.layers import lax_depthwise_conv
 
 INTERPRET = jax.default_backend() == "cpu"
 

@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from iassf_jax.models.modulation import GlobalModulation
 
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
-from iassf_jax.losses import luma_maximum
 from iassf_jax.models import build_model
-from iassf_jax.models.layers import resize_bilinear, steady_border
+from iassf_jax.models.borders import steady_border
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.models.prompts import PGM
 
@@ -32,7 +30,7 @@ REMOVED = {
     "without_p_vi": {"pgm_vi"},
     "without_fb_peb": set(),
 }
-TOP = {"encoder", "pgm_ir", "peb_ir", "ia_frm", "pgm_vi", "mspe_fm"}
+TOP = {"encoder", "pgm_ir", "peb_ir", "ia_frm", "pgm_vi", "mspe_fm", "heads"}
 
 
 def pair(height=16, width=16, batch=1, seed=0):
@@ -152,9 +150,9 @@ def test_soft_reconstruction_starts_from_the_images_and_adds_gains_and_changes()
     visible, infrared = pair(18, 13)
     start = apply(parameters, visible, infrared)
     np.testing.assert_array_equal(start["dehazed"], visible)
-    maximum = luma_maximum(visible, jnp.tile(infrared, (1, 1, 1, 3)))
-    np.testing.assert_allclose(jnp.clip(start["fused"], -1, 1), maximum, atol=1e-6)
-    restore, fuse = (parameters["params"][name]["to_image"] for name in ("ia_frm", "mspe_fm"))
+    maximum = visible + jnp.maximum(infrared - visible @ jnp.array([0.299, 0.587, 0.114])[:, None], 0)
+    np.testing.assert_allclose(start["fused"], maximum, atol=1e-6)
+    restore, fuse = (parameters["params"]["heads"][name] for name in ("dehazed", "fused"))
     assert restore["kernel"].shape == (3, 3, 8, 4)
     restore["bias"] = jnp.array([0.5, 0.1, -0.2, 0.3])
     assert fuse["kernel"].shape[-1] == 5
@@ -171,8 +169,8 @@ def soft_and_changing():
     """Soft reconstruction that does something: it starts with zero convolutions."""
     model, parameters = initialised(reconstruction="soft")
     rng = np.random.default_rng(3)
-    for module in ("ia_frm", "mspe_fm"):
-        to_image = parameters["params"][module]["to_image"]
+    for name in ("dehazed", "fused"):
+        to_image = parameters["params"]["heads"][name]
         to_image["kernel"] = jnp.asarray(rng.normal(0, 0.1, to_image["kernel"].shape), jnp.float32)
     return model, parameters
 
@@ -185,7 +183,7 @@ def test_soft_reconstruction_trains_every_weight():
 def test_soft_reconstruction_draws_no_frame():
     """Where convolutions saw zeros beyond the border, the images change as they do further in."""
     model, parameters = soft_and_changing()
-    fuse = parameters["params"]["mspe_fm"]["to_image"]
+    fuse = parameters["params"]["heads"]["fused"]
     fuse["kernel"] = fuse["kernel"].at[..., 3:].set(0)
     visible, infrared = pair(20, 16)
     out = jax.jit(model.apply)(parameters, 0 * visible, infrared)  # a grey image: K * I is nothing, what stays is B
@@ -195,88 +193,6 @@ def test_soft_reconstruction_draws_no_frame():
         assert np.ptp(inner, axis=(1, 2)).min() > 1e-4
         expected = np.pad(inner, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="edge")
         np.testing.assert_allclose(change, expected, atol=1e-6)
-
-
-def modulated(**settings):
-    """Global modulation that does something: fresh, it is the identity."""
-    model, parameters = initialised(global_modulation=True, **settings)
-    change = parameters["params"]["ia_frm"]["modulation"]["change"]
-    change["kernel"] = jax.random.normal(jax.random.key(4), change["kernel"].shape)
-    return model, parameters
-
-
-def test_fresh_global_modulation_changes_nothing(network):
-    _, parameters, apply = network
-    model, more = initialised(global_modulation=True)
-    params = parameters["params"]
-    more = {"params": {**params, "ia_frm": {**params["ia_frm"], "modulation": more["params"]["ia_frm"]["modulation"]}}}
-    out, expected = jax.jit(model.apply)(more, *pair()), apply(parameters, *pair())
-    for name in expected:
-        np.testing.assert_allclose(out[name], expected[name], atol=1e-6, err_msg=name)
-
-
-def test_global_modulation_is_of_the_dehazed_image_alone():
-    model, parameters = modulated()
-    out = jax.jit(model.apply)(parameters, *pair())
-    change = parameters["params"]["ia_frm"]["modulation"]["change"]
-    change["kernel"] = 0 * change["kernel"]
-    plain = jax.jit(model.apply)(parameters, *pair())
-    for name in plain:
-        assert (np.abs(out[name] - plain[name]).max() > 1e-3) == (name == "dehazed"), name
-
-
-def test_a_second_pass_sees_what_the_first_gave():
-    """It starts as the identity, and a fresh one after a first is that one alone; what it describes is its image."""
-    model, parameters = modulated(modulation_passes=2)
-    single, _ = initialised(global_modulation=True)
-    params = parameters["params"]["ia_frm"]
-    first = {"params": {**parameters["params"], "ia_frm": {k: v for k, v in params.items() if k != "modulation2"}}}
-    out, recorded = jax.jit(lambda p: model.apply(p, *pair(), mutable=["globals"]))(parameters)
-    np.testing.assert_allclose(out["dehazed"], jax.jit(single.apply)(first, *pair())["dehazed"], atol=1e-6)
-    means = recorded["globals"]["ia_frm"]
-    assert np.abs(means["modulation2"]["description"] - means["modulation"]["description"]).max() > 1e-3
-    with pytest.raises(UserError, match=r"model\.modulation_passes is 0: use 1 or more"):
-        build_model({"name": "iassf", "modulation_passes": 0})
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_global_modulation_is_film_by_regions_of_the_whole_image(stride):
-    """Scale and shift of each channel and place, by hand; far pixels change them, those of another image do not."""
-    rng = np.random.default_rng(5)
-    x = jnp.asarray(rng.normal(size=(2, 8, 6, 4)), jnp.float32)
-    images = [jnp.asarray(rng.uniform(-1, 1, (2, 8, 6, 3)), jnp.float32) for _ in range(2)]
-    module = GlobalModulation(regions=3, region_size=5, stride=stride)
-    variables = module.init(jax.random.key(0), x, *images)
-    np.testing.assert_array_equal(module.apply(variables, x, *images), x)
-    p = variables["params"]
-    p["change"]["kernel"] = jax.random.normal(jax.random.key(1), p["change"]["kernel"].shape)
-    out = module.apply(variables, x, *images)
-
-    shares = np.exp(np.float64(p["regions"]))
-    shares = np.float32(shares / shares.sum(axis=-1, keepdims=True))
-    colours = np.float64(np.concatenate(images, axis=-1))[:, ::stride, ::stride]
-    of_pixels = np.float64(resize_bilinear(shares[None], colours.shape[1:3])[0])
-
-    def mean(values):
-        return np.einsum("bhwc,hwk->bkc", values, of_pixels) / of_pixels.sum(axis=(0, 1))[:, None]
-
-    extremes = [np.log(mean(np.exp(b * colours))) / b for b in (-40, -10, -3, 3, 10, 40)]
-    deviation = np.sqrt(mean(colours**2) - mean(colours) ** 2)
-    description = np.concatenate([mean(colours), deviation, *extremes], axis=-1).reshape(2, -1)
-    hidden = np.tanh(description @ p["hidden"]["kernel"])
-    change = (hidden @ p["change"]["kernel"]).reshape(2, 3, 8)
-    places = resize_bilinear(np.float32(np.einsum("hwk,bkc->bhwc", shares, change)), (8, 6))
-    scale, shift = np.split(np.asarray(places), 2, axis=-1)
-    np.testing.assert_allclose(out, x * (1 + scale) + shift, atol=1e-3)
-    assert np.ptp(scale, axis=(1, 2)).max() > 1e-2
-    other = module.apply(variables, x, images[0].at[0, 0, 0].set(-1.0), images[1])
-    assert np.abs(other[0, -1, -1] - out[0, -1, -1]).max() > 1e-3
-    np.testing.assert_array_equal(other[1], out[1])
-
-
-@pytest.mark.slow
-def test_global_modulation_trains_every_weight():
-    assert_alive(*modulated())
 
 
 @pytest.mark.parametrize(("size", "middle"), [(1, 0), (2, 0), (5, 2), (8, 3)])

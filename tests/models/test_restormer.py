@@ -13,13 +13,9 @@ import numpy as np
 import pytest
 
 from conftest import TEST_DATA
-from iassf_jax.models import layers
-from iassf_jax.models.layers import (
-    depthwise_conv,
-    lax_depthwise_conv,
-    pad_images,
-    pointwise_product,
-)
+from iassf_jax.models.borders import pad_images
+from iassf_jax.models.fast import convolutions
+from iassf_jax.models.fast.convolutions import depthwise_conv, lax_depthwise_conv, pointwise_product
 from iassf_jax.models.restormer import GDFN, MDTA, LayerNorm, RestormerBlock
 from iassf_jax.weights.torch_names import official_restormer_block
 
@@ -79,7 +75,7 @@ def test_depthwise_conv_equals_its_plain_form(size, kernel):
 @pytest.mark.parametrize("height", [1, 12, 13])
 def test_pointwise_product_equals_its_plain_form(height, monkeypatch):
     """Its gradient goes by bands, here of 4 rows: less than one, some whole ones, and some rows left over."""
-    monkeypatch.setattr(layers, "PRODUCT_PIXELS", 4 * 2 * 5)
+    monkeypatch.setattr(convolutions, "PRODUCT_PIXELS", 4 * 2 * 5)
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.standard_normal((2, height, 5, 3)), jnp.float32)
     k = jnp.asarray(rng.standard_normal((3, 4)), jnp.float32)

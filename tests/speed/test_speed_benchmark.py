@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import where
 from benchmarks.speed import tables
 from benchmarks.speed.cases import Case, cases, contenders
 from benchmarks.speed.duel import duel
@@ -84,18 +83,3 @@ def test_both_sides_compute_the_same():
     four = [rng.uniform(-1, 1, (2, 9, 8, 3)).astype(np.float32) for _ in range(4)]
     loss = _loss(*(torch.tensor(x).permute(0, 3, 1, 2) for x in four))
     np.testing.assert_allclose(paper_loss(*map(jnp.asarray, four))[0], float(loss), rtol=1e-5)
-
-
-def test_where_the_time_goes_is_told_by_what_a_loop_is_named_after():
-    program = """
-      %fusion.1 = f32[8]{0} fusion(f32[8]{0} %x), kind=kLoop, metadata={op_name="jit(f)/block/mul"}
-      ROOT %ynn_fusion = f32[8]{0} fusion(f32[8]{0} %x), metadata={op_name="jit(f)/block/dot_general"}
-      %copy.3 = f32[8]{0} copy(f32[8]{0} %x)
-    """
-    assert where.kinds(program) == {"fusion.1": where.KINDS[2], "ynn_fusion": where.KINDS[0], "copy.3": where.KINDS[1]}
-
-
-def test_an_event_has_its_time_without_those_inside_it():
-    events = [(0, 10, "loop"), (1, 4, "product"), (6, 3, "product"), (20, 5, "copy")]
-    found = sorted((name, round(seconds * 1e9)) for name, seconds in where.own_seconds(events))
-    assert found == [("copy", 5), ("loop", 3), ("product", 3), ("product", 4)]

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from iassf_jax.weights.pools import with_prompt_size
 
 import released
 import tiny
@@ -12,6 +11,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.train.checkpoints import load_weights
 from iassf_jax.train.loop import train_and_evaluate
+from iassf_jax.weights.fit import with_prompt_size
 from iassf_jax.weights.formats import Weights, read_weights, write_weights
 from iassf_jax.weights.torch_file import write_torch
 
@@ -62,7 +62,7 @@ def test_weights_that_do_not_fit_are_refused(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
     config.model.num_prompts = 4
-    with pytest.raises(UserError, match=r"w\.safetensors: holds another network \(model\.num_prompts was 5, is 4\)"):
+    with pytest.raises(UserError, match=r"init_from holds another network \(model\.num_prompts was 5, is 4\)"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config.init_from = str(tmp_path / "none.safetensors")
@@ -70,15 +70,15 @@ def test_weights_that_do_not_fit_are_refused(small, tmp_path):
         train_and_evaluate(config, tmp_path / "run")
 
 
-def test_the_released_network_gets_no_modulation(tmp_path):
+def test_the_released_network_does_not_become_another(tmp_path):
     """Its weights are another network's; that is told before anything is made of them."""
     released_settings = full_settings({"name": "iassf_release", "depths": (0, 0, 2, 0, 0), "prompt_size": 8})
     pair = np.zeros((1, 32, 32, 3)), np.zeros((1, 32, 32, 1))
     params = jax.jit(build_model(released_settings).init)(jax.random.key(0), *pair)
     write_weights(Weights(released_settings, jax.device_get(params)), tmp_path / "folder")
     config = standing_still(tiny.get_config(), tmp_path / "folder")
-    config.model.update(global_modulation=True, modulation_passes=2, prompt_size=8)
-    with pytest.raises(UserError, match=r"folder: holds another network \(.*model\.name was iassf_release, is iassf"):
+    config.model.prompt_size = 8
+    with pytest.raises(UserError, match=r"init_from holds another network \(.*model\.name was iassf_release, is iassf"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -96,41 +96,15 @@ def test_prompt_pools_are_resized_where_the_config_has_another_size(small, tmp_p
 def test_images_start_anew_where_the_config_reconstructs_softly(small, tmp_path):
     write_weights(small, tmp_path / "w.safetensors")
     config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
-    config.model.reconstruction, config.model.refine_radius = "soft", 4
+    config.model.reconstruction = "soft"
     state = train_and_evaluate(config, tmp_path / "run")
     found, before = state.params["params"], small.params["params"]
-    assert not any(np.any(np.abs(found[name]["to_image"]["kernel"]) > 1e-20) for name in ("ia_frm", "mspe_fm"))
+    assert not any(np.any(np.abs(found["heads"][name]["kernel"]) > 1e-20) for name in ("dehazed", "fused"))
     assert_same(found["ia_frm"]["tf"], before["ia_frm"]["tf"])
     write_weights(Weights({**small.model, "reconstruction": "soft"}, state.params), tmp_path / "soft.safetensors")
-    config.init_from, config.model.refine_radius = str(tmp_path / "soft.safetensors"), 0
+    config.init_from = str(tmp_path / "soft.safetensors")
     config.model.reconstruction = "direct"
     with pytest.raises(UserError, match=r"model\.reconstruction was soft, is direct"):
-        train_and_evaluate(config, tmp_path / "other")
-
-
-@pytest.mark.slow
-def test_modulation_is_added_where_the_config_has_it(small, tmp_path):
-    """It starts as the identity; weights that have it keep theirs, and a config without it refuses them."""
-    write_weights(small, tmp_path / "w.safetensors")
-    config = standing_still(tiny.get_config(), tmp_path / "w.safetensors")
-    config.model.global_modulation = True
-    state = train_and_evaluate(config, tmp_path / "run")
-    found = dict(state.params["params"]["ia_frm"])
-    modulation = found.pop("modulation")
-    assert_same({**state.params["params"], "ia_frm": found}, small.params["params"])
-    assert not np.any(np.abs(modulation["change"]["kernel"]) > 1e-20) and np.any(modulation["hidden"]["kernel"])
-    modulation = jax.tree.map(lambda x: x + 0.5, modulation)
-    params = {**state.params["params"], "ia_frm": {**found, "modulation": modulation}}
-    write_weights(Weights({**small.model, "global_modulation": True}, {"params": params}), tmp_path / "m.safetensors")
-    config.init_from = str(tmp_path / "m.safetensors")
-    assert_same(train_and_evaluate(config, tmp_path / "kept").params["params"]["ia_frm"]["modulation"], modulation)
-    config.model.modulation_passes = 2
-    more = train_and_evaluate(config, tmp_path / "more").params["params"]["ia_frm"]
-    assert_same(more["modulation"], modulation)
-    assert not np.any(np.abs(more["modulation2"]["change"]["kernel"]) > 1e-20)
-    config.model.modulation_passes = 1
-    config.model.global_modulation = False
-    with pytest.raises(UserError, match=r"model\.global_modulation was True, is False"):
         train_and_evaluate(config, tmp_path / "other")
 
 

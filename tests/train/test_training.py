@@ -161,7 +161,7 @@ def test_a_module_of_two_is_told_by_its_path():
 def test_a_module_that_is_not_there_cannot_be_trained():
     model = build_model(tiny.get_config().model)
     optimizer, _ = training.make_optimizer({**OPTIM, "trainable": ("encoder", "decoder")}, 100)
-    with pytest.raises(UserError, match=r"the network has no decoder: use names of modules, as encoder, ia_frm"):
+    with pytest.raises(UserError, match=r"the network has no decoder: use names of modules, as encoder, heads"):
         training.init_state(model, optimizer, 0, keep_ema=False)
 
 

@@ -34,12 +34,12 @@ def small(name, **changes):
 
 
 def soft():
-    """Soft reconstruction, refined, and modulation; fresh, their last layers are zero and hide what they are given."""
-    weights = small("iassf", reconstruction="soft", refine_radius=8, global_modulation=True)
+    """Soft reconstruction; fresh, its last layers are zero and hide what they are given."""
+    weights = small("iassf", reconstruction="soft")
     rng = np.random.default_rng(1)
-    params = weights.params["params"]
-    for layer in (*(params[m]["to_image"] for m in ("ia_frm", "mspe_fm")), params["ia_frm"]["modulation"]["change"]):
-        layer["kernel"] = rng.normal(0, 0.1, layer["kernel"].shape).astype(np.float32)
+    heads = weights.params["params"]["heads"]
+    for name in ("dehazed", "fused"):
+        heads[name]["kernel"] = rng.normal(0, 0.1, heads[name]["kernel"].shape).astype(np.float32)
     return weights
 
 
@@ -92,6 +92,15 @@ def test_a_fixed_size_may_be_any(tmp_path):
     assert_same(loaded.call(*inputs), of_network(in_float32, *inputs))
     with pytest.raises(ValueError, match="shape"):
         loaded.call(*pair(2, 64, 64))
+
+
+@pytest.mark.slow
+def test_a_network_at_a_working_size_takes_one_size(tmp_path):
+    weights = small("iassf", reconstruction="physical", working_size=32, patch=2)
+    with pytest.raises(UserError, match="give --size"):
+        export.export_stablehlo(weights, tmp_path / "network")
+    exported = export.export_stablehlo(weights, tmp_path / "network", (48, 80), platforms=("cpu",))
+    assert exported.shape == "b, 48, 80, 3" and list(exported.differences) == list(export.OUTPUTS)
 
 
 def test_a_network_without_haze_estimate_gives_two_images(tmp_path):

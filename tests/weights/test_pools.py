@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from iassf_jax.weights.pools import with_prompt_size
 
 import tiny
 from iassf_jax.cli.main import main
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
+from iassf_jax.weights.fit import with_prompt_size
 from iassf_jax.weights.formats import Weights, read_weights, write_weights
 
 

@@ -108,7 +108,7 @@ def haze_folder(
         output_dir: another folder; made if need be.
         kind: a name from `HAZE_KINDS`.
         seed: >= 0.
-        depth_dir: for kinds that need it, depth maps of the same stems, read as `load_depth` does.
+        depth_dir: for kinds that need or follow it, depth maps of the same stems, read as `load_depth` does.
         depth_meaning: `depth` or `disparity`.
         depth_scale: see `load_depth`.
         ranges: see `draw_haze`.
@@ -122,15 +122,15 @@ def haze_folder(
         UserError: no images, wrong settings, or an output folder that is an input folder or cannot be written.
     """
     merged_ranges(kind, ranges)  # refuses wrong ones before any work is done
-    needed = HAZE_KINDS[kind].needs_depth
-    if needed != (depth_dir is not None):
+    given, needed = depth_dir is not None, HAZE_KINDS[kind].needs_depth
+    if needed != given and not (given and HAZE_KINDS[kind].air):
         raise UserError(f"haze kind '{kind}' {'needs' if needed else 'uses no'} depth maps: correct the depth folder")
-    if needed:
+    if given:
         check_depth_settings(depth_meaning, depth_scale)
     if seed < 0:
         raise UserError(f"haze seed is {seed}: use 0 or more")
-    for given in (visible_dir, depth_dir):
-        if given is not None and os.path.realpath(given) == os.path.realpath(output_dir):
+    for folder in (visible_dir, depth_dir):
+        if folder is not None and os.path.realpath(folder) == os.path.realpath(output_dir):
             raise UserError(f"{output_dir}: is also an input folder: write to another one")
     listed = sorted(list_images(visible_dir).items())
     if not listed:

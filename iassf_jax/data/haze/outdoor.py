@@ -197,12 +197,14 @@ def _light(rng: np.random.Generator, small: Array, sky: Array, airlight: Array) 
     """The air light as a map, float32 `[h, w, 3]`."""
     height, width = small.shape[:2]
     own = sky > 0.5
-    if own.mean() > 0.03 and float(small[own].mean()) > 0.25 and rng.random() < 0.6:
+    if own.mean() > 0.03 and float(small[own].mean()) > 0.25 and rng.random() < 0.85:
         colour = small[own].mean(axis=0)
         airlight = colour + rng.uniform(0.3, 1) * (colour.mean() - colour)
         airlight = airlight * rng.uniform(0.88, 1.08)
-    elif rng.random() < 0.5:  # a dim day; else bright fog over whatever there is
+    elif rng.random() < 0.5:  # a dim day
         airlight = airlight * min(1.0, 0.45 + 2 * float(small.mean()))
+    elif float(small.mean()) < 0.25:  # fog that is lit itself; what is less bright over a dark scene is its dim sky
+        airlight = airlight * (rng.uniform(0.9, 1.0) / airlight.max())
     # Slow changes; mostly darker downwards, where fog has taken more of the light.
     down = rng.uniform(-0.1, 0.3) if rng.random() < 0.6 else rng.uniform(-0.08, 0.08)
     field = rng.uniform(0, 0.1) * _smooth_noise(rng, height, width, 2, 3)

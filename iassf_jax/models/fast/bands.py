@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from iassf_jax.models.fast.convolutions import depthwise_conv, pointwise_product
 from iassf_jax.models.fast.plain import is_plain
-from iassf_jax.models.layers import depthwise_conv, pointwise_product
 from iassf_jax.models.whole_image import pixel_shares
 
 Map = Callable[..., jax.Array]

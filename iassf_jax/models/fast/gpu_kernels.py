@@ -3,7 +3,7 @@
 cuDNN's are fast for some numbers of channels and ten times slower for others, and XLA's fusions of shifted products
 were slower still (docs/performance.md). Here a program goes down some rows of one piece of an image: each row is read
 once for each column of the kernel, and neighbouring programs find the rest in the caches. The plain form is
-`layers.lax_depthwise_conv`; `devices.has_kernels` says where these may be used.
+`convolutions.lax_depthwise_conv`; `devices.has_kernels` says where these may be used.
 
 A row of W pixels with C channels is one line of W * C numbers, in which the next pixel lies C numbers further on: so no
 lane is idle, however many channels there are.

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from iassf_jax.models.borders import mirror_pad
 from iassf_jax.models.fast import bands
 from iassf_jax.models.fast.bands import Map, in_rows
-from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, conv1x1, mirror_pad
+from iassf_jax.models.layers import Conv1x1, DepthwiseConv, Weights, conv1x1
 from iassf_jax.models.whole_image import of_whole_image, pixel_mean
 
 WINDOW = 8

@@ -10,18 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.errors import UserError
+from iassf_jax.models.borders import pad_images, pad_to_multiple
 from iassf_jax.models.fast.bands import in_rows
-from iassf_jax.models.layers import (
-    DTYPES,
-    Conv1x1,
-    Downsample,
-    Upsample,
-    check_pair,
-    conv1x1,
-    pad_images,
-    pad_to_multiple,
-    resize_bilinear_aligned,
-)
+from iassf_jax.models.layers import DTYPES, Conv1x1, Downsample, Upsample, check_pair, conv1x1, resize_bilinear_aligned
 from iassf_jax.models.release.dehazeformer import Attention, BasicLayer, Mlp, NormParts, RescaleLayerNorm, SKFusion
 from iassf_jax.models.release.haze import channel_mean, extremes, scaled_release_haze_density
 from iassf_jax.models.whole_image import (
