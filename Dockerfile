@@ -1,4 +1,4 @@
-# iassf_jax on a CPU: docker build -t iassf-jax . ; docs/deploy.md says more.
+# iassf_jax on a CPU: docker build -t iassf . ; docs/deploy.md says more.
 FROM python:3.12-slim
 # What OpenCV's windows and video need.
 RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 && rm -rf /var/lib/apt/lists/*
