@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     placing = Placing(Rig.read(args.rig), crop_to_overlap=args.crop_to_overlap) if args.rig else None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that a recording is finished
     set_up()
-    cv2.setLogLevel(0)  # what breaks off is told in the picture
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what breaks off is told in the picture
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     output = open_output(args.output, args.overwrite)
     live = Live(
