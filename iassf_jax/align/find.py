@@ -14,7 +14,7 @@ from iassf_jax.errors import UserError
 
 Pair = tuple[np.ndarray, np.ndarray]
 LEAST_MARGIN = 0.1
-"""Of one pair's score above those of shifted warps; wrong pairs stay below (docs/align.md has their figures)."""
+"""Of one pair's score above those of shifted warps; benchmarks/align.py measures what wrong pairs reach."""
 _SIDE = 800  # longest side that is looked at
 _SCALES = tuple(np.exp(np.arange(-5, 6) * np.log(1.08)))
 _TURNS = (-5, 0, 5)
