@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
     data.verify = True  # ours: decode every file once at the start
     data.depth_meaning = ""  # ours: "depth" or "disparity", where pairs have depth maps
     data.depth_scale = 1.0  # ours: metres = value * scale (depth) or scale / value (disparity)
+    data.infrared_percentiles = "auto"  # ours: stretches raw 16-bit data; or "1,99" for any, "none"
     data.crop = 256  # paper
     data.whole_size = ()  # ours: (height, width), or several: whole images shrunk to it in place of crops
     data.window = (1.0, 1.0)  # ours: shares of a whole image's sides that are taken for it

@@ -9,7 +9,9 @@ import numpy as np
 from iassf_jax.align.find import register
 from iassf_jax.align.rig import Rig
 from iassf_jax.data import images
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
+from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, prepare_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,19 @@ class Placing:
             except UserError:
                 if self.rig is None:
                     raise
-        return _of_sizes(self.rig, visible.shape[1::-1], infrared.shape[1::-1])
+        return self.of_sizes(visible.shape[1::-1], infrared.shape[1::-1])
+
+    def of_sizes(self, visible: tuple[int, int], infrared: tuple[int, int]) -> Rig:
+        """The given rig for images of these widths and heights; a UserError where their shape is another."""
+        return _of_sizes(self.rig, visible, infrared)
+
+    def layout(self, visible: tuple[int, int], infrared: tuple[int, int]) -> tuple[tuple[int, int], np.ndarray | None]:
+        """Width and height of what images of these sizes become, and the weight of `placed_pair`."""
+        rig = self.of_sizes(visible, infrared)
+        if not self.crop_to_overlap:
+            return visible, rig.weight
+        rows, columns = rig.overlap
+        return (columns.stop - columns.start, rows.stop - rows.start), None
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,9 +95,21 @@ def placed_pair(
     return visible, placed, weight
 
 
-def blended(fused: np.ndarray, dehazed: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """The fused image as far as infrared counts, else the dehazed one: uint8[H, W, 3]."""
+def prepare_placed(
+    visible: np.ndarray,
+    infrared: np.ndarray,
+    how: Preparation = DEFAULT,
+    placing: Placing | None = None,
+    notes: list[Note] | None = None,
+) -> Prepared:
+    """`prepare_pair`, after the infrared image is brought onto the visible one."""
+    visible, infrared, weight = placed_pair(visible, infrared, placing)
+    return weighted(prepare_pair(visible, infrared, how, notes), weight)
+
+
+def weighted(pair: Prepared, weight: np.ndarray | None) -> Prepared:
+    """A pair whose border is also where a `placed_pair`'s weight is below 1, by as much as it is."""
     if weight is None or (weight == 1).all():
-        return fused
-    share = weight[..., None]
-    return np.rint(share * fused + (1 - share) * dehazed).astype(np.uint8)
+        return pair
+    bare = 1 - weight
+    return pair._replace(border=bare if pair.border is None else np.where(pair.border, np.float32(1), bare))

@@ -6,8 +6,8 @@ import numpy as np
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
-from iassf_jax.fuse import video
-from iassf_jax.fuse.files import find_items
+from iassf_jax.fuse import video_files
+from iassf_jax.fuse.pairs import find_items
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -23,9 +23,9 @@ def read_pairs(visible: str, infrared: str, count: int) -> tuple[list[Pair], lis
     Raises:
         UserError: a file that cannot be read, or no pairs.
     """
-    if video.is_video(visible) != video.is_video(infrared):
+    if video_files.is_video(visible) != video_files.is_video(infrared):
         raise UserError(f"{visible} and {infrared}: one is a video and one is not: give two of a kind")
-    if video.is_video(visible):
+    if video_files.is_video(visible):
         return _frames(visible, infrared, count)
     items, _ = find_items(visible, infrared, Path("aligned"))
     items = [items[i] for i in _spread(len(items), count)]
@@ -34,11 +34,11 @@ def read_pairs(visible: str, infrared: str, count: int) -> tuple[list[Pair], lis
 
 
 def _frames(visible: str, infrared: str, count: int) -> tuple[list[Pair], list[str]]:
-    films = [video._described(path) for path in (visible, infrared)]
+    films = [video_files.described(path) for path in (visible, infrared)]
     wanted = set(_spread(min(film.frames for film in films), count)) or set(range(count))
     pairs = [
         (i, (frame, images.one_channel(heat)))
-        for i, (frame, heat) in enumerate(zip(*films, strict=False))
+        for i, (frame, heat) in enumerate(zip(*(video_files.Frames(film, 0) for film in films), strict=False))
         if i in wanted
     ]
     if not pairs:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -34,14 +35,6 @@ def add(commands: Commands) -> None:
     fuse.add_argument(
         "--t0", type=float, metavar="T", help="least transmission, e.g. 0.1: lower takes off more haze, with more noise"
     )
-    fuse.add_argument("--resize-infrared", action="store_true", help="bring infrared to the visible image's size")
-    fuse.add_argument(
-        "--infrared-percentiles",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="stretch raw thermal data between these, e.g. 1 99",
-    )
     fuse.add_argument("--overwrite", action="store_true", help="make anew what is there")
     fuse.add_argument(
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
@@ -53,10 +46,43 @@ def add(commands: Commands) -> None:
     place.add_argument("--rig", metavar="FILE", help="what iassf-jax align wrote for these cameras")
     place.add_argument("--register", action="store_true", help="align each pair anew; where it fails, the rig stands")
     place.add_argument("--crop-to-overlap", action="store_true", help="leave what both cameras see")
+    _add_inputs(fuse.add_argument_group("inputs", "how files are read, paired and prepared"))
     tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
     tiles.add_argument("--max-tile", type=int, default=1024, metavar="PIXELS", help="longest side")
     tiles.add_argument("--overlap", type=int, default=64, metavar="PIXELS", help="of neighbours")
     tiles.add_argument("--refinements", type=int, default=1, metavar="N", help="passes that measure statistics again")
+
+
+def _add_inputs(inputs: Any) -> None:
+    inputs.add_argument("--resize-infrared", action="store_true", help="bring infrared to the visible image's size")
+    for side, data in (("infrared", "raw thermal data"), ("visible", "16-bit images that use 8 to 14 bits")):
+        inputs.add_argument(
+            f"--{side}-percentiles",
+            nargs="+",
+            default="auto",
+            metavar="P",
+            help=f"LOW HIGH: stretch between these, e.g. 1 99; auto: {data}; none",
+        )
+    inputs.add_argument(
+        "--infrared-border",
+        choices=("drop", "keep"),
+        default="drop",
+        help="bands of one value, without heat",
+    )
+    inputs.add_argument(
+        "--orient",
+        choices=("same", "each", "never"),
+        default="same",
+        help="turn by the camera's tag: where both files have the same, each by its own, or never",
+    )
+    inputs.add_argument(
+        "--damaged", choices=("refuse", "read"), default="refuse", help="JPEG files that are cut off: as far as they go"
+    )
+    for side in ("visible", "infrared"):
+        for place in ("prefix", "suffix"):
+            inputs.add_argument(
+                f"--{side}-{place}", default="", metavar="TEXT", help=f"{place} of {side} names that partners lack"
+            )
 
 
 def _extras(text: str) -> tuple[str, ...]:
@@ -73,30 +99,37 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def _text(words: str | list[str]) -> str:
+    """What was given for an option of several words, or its default."""
+    return words if isinstance(words, str) else " ".join(words)
+
+
 def run(args: argparse.Namespace) -> int:
     """Fuses what the arguments name; the exit code."""
-    from iassf_jax.fuse.files import Options, fuse_files
+    from iassf_jax.data.levels import parse_percentiles
     from iassf_jax.fuse.fuser import load
+    from iassf_jax.fuse.prepare import Preparation
     from iassf_jax.fuse.strengths import Strengths
-    from iassf_jax.fuse.video import is_video
+    from iassf_jax.fuse.video_files import is_video
     from iassf_jax.runtime import set_up
 
-    strengths = Strengths(args.dehaze_strength, args.infrared_strength, args.t0)
-    placing = _placing(args)
+    how = {
+        "strengths": Strengths(args.dehaze_strength, args.infrared_strength, args.t0),
+        "preparation": Preparation(
+            args.resize_infrared,
+            parse_percentiles(_text(args.infrared_percentiles)),
+            parse_percentiles(_text(args.visible_percentiles), "visible"),
+            args.infrared_border,
+        ),
+        "orient": args.orient,
+        "overwrite": args.overwrite,
+        "placing": _placing(args),
+    }
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
-    if is_video(args.visible) or is_video(args.infrared):
-        return _run_videos(fuser, args, strengths, placing)
-    percentiles = args.infrared_percentiles and tuple(args.infrared_percentiles)
-    options = Options(args.save, args.resize_infrared, percentiles, strengths, args.shard, args.overwrite, placing)
-    with tqdm(unit="pair", disable=None) as bar:
-        made, there, problems = fuse_files(
-            fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
-        )
-    known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
-    print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
-    return left_out(problems)
+    of_videos = is_video(args.visible) or is_video(args.infrared)
+    return (_run_videos if of_videos else _run_images)(fuser, args, how)
 
 
 def _placing(args: argparse.Namespace) -> Any:
@@ -111,7 +144,34 @@ def _placing(args: argparse.Namespace) -> Any:
     return Placing(Rig.read(args.rig) if args.rig else None, args.register, args.crop_to_overlap)
 
 
-def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any, placing: Any) -> int:
+def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
+    from iassf_jax.fuse.files import Options, fuse_files
+    from iassf_jax.fuse.pairs import Affixes
+
+    affixes = Affixes(args.visible_prefix, args.visible_suffix, args.infrared_prefix, args.infrared_suffix)
+    options = Options(args.save, shard=args.shard, damaged=args.damaged == "read", affixes=affixes, **how)
+    with tqdm(unit="pair", disable=None) as bar:
+        made, there, problems, notes = fuse_files(
+            fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
+        )
+    known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
+    print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
+    _tell((item.visible, note) for item, note in notes)
+    return left_out(problems)
+
+
+def _tell(notes: Iterable[tuple[str, Any]]) -> None:
+    """One line for each kind of note, with the first file's details."""
+    kinds: dict[str, list[tuple[str, Any]]] = {}
+    for path, note in notes:
+        kinds.setdefault(note.about, []).append((path, note))
+    for about, found in kinds.items():
+        path, note = found[0]
+        first = f"{path}: {note}" if len(found) == 1 else f"{len(found)} pairs: {about}; the first: {path}"
+        print(f"note: {first}" + (f" ({note.detail})" if note.detail and len(found) > 1 else ""), file=sys.stderr)
+
+
+def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.video import fuse_videos
 
     if args.save or args.shard != (1, 1):
@@ -119,18 +179,9 @@ def _run_videos(fuser: Any, args: argparse.Namespace, strengths: Any, placing: A
     if args.register:
         raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     with tqdm(unit="frame", disable=None) as bar:
-        count = fuse_videos(
-            fuser,
-            args.visible,
-            args.infrared,
-            args.output,
-            args.smoothing,
-            resize_infrared=args.resize_infrared,
-            infrared_percentiles=args.infrared_percentiles,
-            strengths=strengths,
-            overwrite=args.overwrite,
-            placing=placing,
-            progress=shown(bar),
+        count, notes, problems = fuse_videos(
+            fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how
         )
     print(f"{count} frames in {args.output}")
-    return 0
+    _tell((args.visible, note) for note in notes)
+    return left_out(problems, "ended early")

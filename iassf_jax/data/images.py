@@ -3,6 +3,7 @@
 Files hold uint8 or uint16; networks take float32 in [-1, 1]. Nothing here imports jax: data workers run it.
 """
 
+import dataclasses
 import io
 import os
 import stat
@@ -13,7 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from iassf_jax.data import jpeg
 from iassf_jax.data.image_headers import BadHeader, header_size
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +34,24 @@ MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
+_CHECKED_PIXELS = 1 << 26  # of a JPEG that may lack data: what the second decoder takes without a word
 LUMA_601 = np.array([0.299, 0.587, 0.114])
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What may be read beside whole images of 8 and 16 bits.
+
+    Attributes:
+        damaged: JPEG files that are cut off, as far as they go; the rest is grey.
+        numbers: TIFF files of other types, e.g. temperatures as floats.
+    """
+
+    damaged: bool = False
+    numbers: bool = False
+
+
+STRICT = Reading()
 
 
 def _open(path: PathLike) -> BinaryIO:
@@ -83,18 +103,21 @@ def image_size(path: PathLike) -> tuple[int, int]:
         return _checked_size(path, file)
 
 
-def read_image(path: PathLike) -> Array:
+def read_image(path: PathLike, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
     """Reads an image file as it is stored.
 
     Palettes are resolved and alpha is dropped. An EXIF orientation is NOT applied: fusion needs the two
     images of a pair pixel on pixel, cameras often write the tag into one of them only, and registered data
-    sets are registered as stored. Of an animation or a file of several pages the first is read.
+    sets are registered as stored. Of an animation or a file of several pages the first is read, and what
+    cameras append to a JPEG file is passed over.
     TIFF files that OpenCV would misread are refused: transparent 8-bit ones, and of 16 bits those with alpha
     beside grey, with white as 0, or with separate planes.
     Truncated files are refused; damage inside the data is seen in PNG (checksums), elsewhere not always.
 
     Args:
         path: a PNG, JPEG, WebP, BMP or TIFF file (told apart by content, not by name).
+        how: what else may be read.
+        notes: what should be said of the file is appended to it.
 
     Returns:
         uint8 or uint16 `[H, W]` (grey) or `[H, W, 3]` (R, G, B).
@@ -102,46 +125,77 @@ def read_image(path: PathLike) -> Array:
     Raises:
         UserError: the file is missing, unreadable, no image, too large, truncated, or not of 8 or 16 bits.
     """
+    return decode_image(path, read_file(path), how, notes)
+
+
+def read_file(path: PathLike) -> bytes:
+    """The content of an image file whose header is good; Raises as `read_image`."""
     with _open(path) as file:
         _checked_size(path, file)  # before the whole file is read: it may be huge, or endless
         file.seek(0)
         try:
-            data = file.read()
+            return file.read()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error}): copy it again") from None
-    return decode_image(path, data)
 
 
-def decode_image(path: PathLike, data: bytes) -> Array:
+def decode_image(path: PathLike, data: bytes, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
     """`read_image` of a file's content; `path` names it in errors."""
-    height, width = _checked_size(path, io.BytesIO(data))
-    damaged = f"{path}: is truncated or damaged and cannot be decoded: copy or download it again"
-    # Scan data cannot hold these markers, so a whole JPEG has an end (D9) after its last start of scan (DA).
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise UserError(damaged)
-    try:
-        # From memory: cv2.imread fills the rest of a truncated JPEG with grey and says nothing.
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is None or image.shape[:2] != (height, width):
-        raise UserError(damaged)
-    if image.dtype not in (np.uint8, np.uint16):
+    size = _checked_size(path, io.BytesIO(data))
+    if data.startswith(b"\xff\xd8"):
+        image, whole = _decode_jpeg(data, size)
+        if image is not None and not whole:
+            if not how.damaged:
+                raise UserError(
+                    f"{path}: is truncated, its data end before the image does: copy or download it again, or read "
+                    "what is there (--damaged read)"
+                )
+            if notes is not None:
+                notes.append(Note("is truncated and was read as far as it goes"))
+    else:
+        image = _decode(data, size)
+    if image is None:
+        raise UserError(f"{path}: is truncated or damaged and cannot be decoded: copy or download it again")
+    if image.dtype not in (np.uint8, np.uint16) and not (how.numbers and image.dtype.kind in "uif"):
         raise UserError(f"{path}: holds {image.dtype} values: save it as an 8-bit or 16-bit image")
     if image.ndim == 2 or image.shape[2] == 1:
-        return image.reshape(height, width)
+        return image.reshape(size)
     if image.shape[2] not in (3, 4):
         raise UserError(f"{path}: has {image.shape[2]} channels: save it as grey, RGB or RGBA")
     if image.shape[2] == 4 and image.dtype == np.uint8 and data[:2] in (b"II", b"MM") and (image[..., 3] < 255).any():
         raise UserError(f"{path}: is a TIFF with transparent pixels, whose colours OpenCV darkens: save it as PNG")
+    if image.dtype not in (np.uint8, np.uint16):  # of which OpenCV converts few types
+        return np.ascontiguousarray(image[..., 2::-1])
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
 
 
-def read_visible(path: PathLike) -> Array:
+def _decode(data: bytes, size: tuple[int, int]) -> Array | None:
+    """What OpenCV makes of a file: B, G, R; None where that is nothing, or of another (height, width)."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return image if image is not None and image.shape[:2] == size else None
+
+
+def _decode_jpeg(data: bytes, size: tuple[int, int]) -> tuple[Array | None, bool]:
+    """As `_decode`, and whether the image is whole."""
+    extent = jpeg.extent(data)
+    data = data[: extent.stop]
+    if not extent.ended:
+        return _decode(data + jpeg.END, size), False
+    image = _decode(data, size)
+    # Where data lack, libjpeg leaves grey; or, in images of several scans, what the scans before have made.
+    suspect = image is not None and (extent.many_scans or (image[-1, -1] == 128).all())
+    return image, not (suspect and size[0] * size[1] <= _CHECKED_PIXELS and jpeg.lacks_data(data))
+
+
+def read_visible(path: PathLike, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
     """Reads a visible image.
 
     Args:
         path: the image file; a grey one is repeated to three channels.
+        how, notes: as of `read_image`.
 
     Returns:
         uint8 or uint16 `[H, W, 3]`, R, G, B.
@@ -149,7 +203,7 @@ def read_visible(path: PathLike) -> Array:
     Raises:
         UserError: as `read_image`.
     """
-    return three_channels(read_image(path))
+    return three_channels(read_image(path, how, notes))
 
 
 def three_channels(image: Array) -> Array:
@@ -157,11 +211,12 @@ def three_channels(image: Array) -> Array:
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 
-def read_infrared(path: PathLike) -> Array:
+def read_infrared(path: PathLike, how: Reading = STRICT, notes: list[Note] | None = None) -> Array:
     """Reads an infrared image as one channel.
 
     Args:
         path: the image file; one of three equal channels loses two of them, a coloured one becomes its luma.
+        how, notes: as of `read_image`.
 
     Returns:
         uint8 or uint16 `[H, W]`.
@@ -172,7 +227,7 @@ def read_infrared(path: PathLike) -> Array:
     Source:
         Luma: ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, rounded to nearest.
     """
-    return one_channel(read_image(path))
+    return one_channel(read_image(path, how, notes))
 
 
 def one_channel(image: Array) -> Array:

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from iassf_jax.data.images import IMAGE_SUFFIXES, PathLike, image_size, open_npy, read_image
+from iassf_jax.data.names import composed
 from iassf_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -114,7 +115,7 @@ def list_images(folder: PathLike, suffixes: Collection[str] = IMAGE_SUFFIXES) ->
         suffixes: lower-case suffixes to accept, in any case. Hidden and other files are passed over.
 
     Returns:
-        stem -> paths, sorted; more than one path means that a stem occurs twice.
+        stem (`composed`) -> paths, sorted; more than one path means that a stem occurs twice.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -123,7 +124,7 @@ def list_images(folder: PathLike, suffixes: Collection[str] = IMAGE_SUFFIXES) ->
     for name in _names(folder, of_folders=False):
         stem, suffix = os.path.splitext(name)
         if suffix.lower() in suffixes and not name.startswith("."):
-            found.setdefault(stem, []).append(os.path.join(folder, name))
+            found.setdefault(composed(stem), []).append(os.path.join(folder, name))
     return found
 
 
@@ -275,6 +276,7 @@ def _read_split_file(path: Path) -> dict[str, list[str]]:
     for split, stems in lists.items():
         if not isinstance(stems, list) or not all(isinstance(stem, str) for stem in stems):
             raise UserError(f"{path}: '{split}' is no list of stems: {expected}")
+        lists[split] = [composed(stem) for stem in stems]
     counts = Counter(stem for stems in lists.values() for stem in set(stems))
     shared = sorted(stem for stem in counts if counts[stem] > 1)
     if shared:
@@ -357,9 +359,9 @@ def find_pairs(
 ) -> PairList:
     """Finds the visible + infrared pairs of one split (see the head of this file for layouts and splits).
 
-    Files are paired by their stem, case-sensitively; suffixes may differ. What has no partner, has another size than
-    its visible image, or does not decode becomes a `Problem` and is left out; so does a scene without a hazy (or
-    depth) file where there is a folder for it.
+    Files are paired by their stem, case-sensitively; suffixes and Unicode forms may differ. What has no partner, has
+    another size than its visible image, or does not decode becomes a `Problem` and is left out; so does a scene without
+    a hazy (or depth) file where there is a folder for it.
 
     Args:
         root: the folder of the data set.

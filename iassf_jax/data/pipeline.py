@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import grain
@@ -23,79 +23,16 @@ from absl import flags
 from iassf_jax.data import images
 from iassf_jax.data.augment.degrade import degrade
 from iassf_jax.data.augment.relight import relight
-from iassf_jax.data.haze import HAZE_KINDS, HazeParams, apply_haze, draw_haze, haze_image, load_depth
-from iassf_jax.data.layouts import SPLITS, Pair, PairList
+from iassf_jax.data.haze import HAZE_KINDS, HazeParams, apply_haze, draw_haze, haze_image
+from iassf_jax.data.layouts import SPLITS, PairList
+from iassf_jax.data.levels import parse_percentiles
 from iassf_jax.data.packed import JoinedSource, open_packed
 from iassf_jax.data.roots import find_pairs_in_roots, is_packed, split_roots
+from iassf_jax.data.sources import Example, GeneratedSource, PairSource, Source, StretchedSource
 from iassf_jax.errors import UserError
 from iassf_jax.scenes import SceneSource
 
-Example = dict[str, Any]
 STORED = "stored"
-
-
-class Source(Protocol):
-    """Random access to raw examples: `clear` uint8|uint16[H, W, 3], `infrared` [H, W], `hazy`, `depth` if there."""
-
-    stems: tuple[str, ...]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Example: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class PairSource:
-    """Image files. `depth_meaning` and `depth_scale` as `load_depth` takes them, where pairs have depth maps."""
-
-    pairs: tuple[Pair, ...]
-    depth_meaning: str = ""
-    depth_scale: float = 1.0
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """File names without suffix, in the order of the pairs."""
-        return tuple(pair.stem for pair in self.pairs)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Example:
-        pair = self.pairs[index]
-        example = {
-            "index": np.int64(index),
-            "clear": images.read_visible(pair.visible),
-            "infrared": images.read_infrared(pair.infrared),
-        }
-        if pair.hazy:
-            example["hazy"] = images.read_visible(pair.hazy)
-        if pair.depth and self.depth_meaning:
-            example["depth"] = load_depth(pair.depth, self.depth_meaning, self.depth_scale)
-        return example
-
-
-@dataclasses.dataclass(frozen=True)
-class GeneratedSource:
-    """Generated scenes, made anew at each access."""
-
-    scenes: SceneSource
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """Made-up names, by number."""
-        return tuple(f"scene{i:05d}" for i in range(len(self.scenes)))
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int) -> Example:
-        scene = self.scenes[index]
-        return {
-            "index": np.int64(index),
-            "clear": scene.visible,
-            "infrared": scene.infrared,
-            "depth": scene.depth,
-        }
 
 
 def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
@@ -129,11 +66,16 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     if all(map(is_packed, roots)):
         how = (data["depth_meaning"], data["depth_scale"], data["verify"])
         packs = tuple(open_packed(root, split, *how) for root in roots)
-        return packs[0] if len(packs) == 1 else JoinedSource(packs), PairList((), ())
+        return _stretched(packs[0] if len(packs) == 1 else JoinedSource(packs), data), PairList((), ())
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
     if "depth" in data["haze"]["kinds"] and not all(pair.depth or pair.hazy for pair in found.pairs):
         raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")
-    return PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), found
+    return _stretched(PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), data), found
+
+
+def _stretched(source: Source, data: Mapping[str, Any]) -> Source:
+    percentiles = parse_percentiles(data.get("infrared_percentiles", "none"))  # configs of older runs have none
+    return StretchedSource(source, percentiles) if percentiles else source
 
 
 def draw_kind(rng: np.random.Generator, haze: Mapping[str, Any]) -> HazeParams | None:

@@ -16,11 +16,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from iassf_jax.align.placing import Placing, blended, placed_pair
+from iassf_jax.align.placing import Placing, prepare_placed
 from iassf_jax.align.rig import Rig
 from iassf_jax.data import haze, images
+from iassf_jax.data.levels import Percentiles
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
+from iassf_jax.fuse.prepare import Preparation, Prepared
 from iassf_jax.report import pictures as visualize
 from iassf_jax.scenes import generate_scene
 from iassf_jax.weights import shipped
@@ -59,10 +61,10 @@ class Options:
     resize_infrared: bool = False
     rig: str | None = None  # a file of `iassf-jax align`
 
-    def percentiles(self) -> tuple[float, float] | None:
+    def percentiles(self) -> Percentiles:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
         if not self.stretch:
-            return None
+            return "auto"
         if self.low is None or self.high is None:
             raise UserError("infrared percentiles: fill in both, e.g. 1 and 99")
         return self.low, self.high
@@ -157,26 +159,22 @@ class Session:
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
-                *seen, weight = placed_pair(*seen, Placing(Rig.read(options.rig)) if options.rig else None)
-                pair = fuser.prepare_pair(
-                    *seen, resize_infrared=options.resize_infrared, infrared_percentiles=percentiles
-                )
+                placing = Placing(Rig.read(options.rig)) if options.rig else None
+                pair = prepare_placed(*seen, Preparation(options.resize_infrared, percentiles), placing)
                 start = time.perf_counter()
-                result = network(*pair)
+                result = network.fuse_prepared(pair)
                 seconds = time.perf_counter() - start
             except UserError as error:
                 raise UserError(for_page(str(error))) from None
-        result = dataclasses.replace(result, fused=blended(result.fused, result.dehazed, weight))
         notes = {for_page(str(w.message)): None for w in caught if issubclass(w.category, UserWarning)}
-        message = time_taken(pair[0].shape, seconds, clock.seconds)
+        message = time_taken(pair.visible.shape, seconds, clock.seconds)
         return self._write(pair, result, message, tuple(notes))
 
-    def _write(
-        self, pair: tuple[np.ndarray, np.ndarray], result: fuser.Result, message: str, notes: tuple[str, ...]
-    ) -> Job:
-        visible, infrared = pair
+    def _write(self, pair: Prepared, result: fuser.Result, message: str, notes: tuple[str, ...]) -> Job:
+        visible, infrared = (
+            x if x.dtype.kind == "u" else np.rint(255 * x).astype(np.uint8) for x in (pair.visible, pair.infrared)
+        )
         density = result.haze_density
-        infrared = infrared if infrared.dtype.kind == "u" else np.rint(255 * infrared).astype(np.uint8)
         pictures = {
             "hazy": images.to_8_bits(visible),
             "infrared": images.to_8_bits(infrared),

@@ -1,28 +1,31 @@
 """Fusing image files: a pair, two folders, or two globs, resumable, with a manifest of what was made how."""
 
 import dataclasses
-import glob
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from iassf_jax import __version__
-from iassf_jax.align.placing import Placing, placed_pair
+from iassf_jax.align.placing import Placing, prepare_placed
 from iassf_jax.data import images
-from iassf_jax.data.images import IMAGE_SUFFIXES
-from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
+from iassf_jax.data.layouts import Problem, problem_from
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.fuser import Fuser, Percentiles, Result, check_percentiles, prepare_pair
+from iassf_jax.fuse.fuser import Fuser, Result
 from iassf_jax.fuse.manifest import Manifest
+from iassf_jax.fuse.pairs import NO_AFFIXES, Affixes, Item, find_items
+from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared
+from iassf_jax.fuse.reading import check_orient, read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.report.pictures import sample_grid
 
-EXTRAS = ("dehazed", "haze", "panel")
+Record = dict[str, Any]
+_Made = tuple[Record, list[Note]]
 _READ_AHEAD = 2  # pairs; decoding is as slow as the network on a GPU
 
 
@@ -32,39 +35,37 @@ class Options:
 
     Attributes:
         save: of `EXTRAS`: the dehazed image, the haze density (grey, 0..255 for 0..1), a panel of all images.
-        resize_infrared, infrared_percentiles: as `Fuser` takes them.
+        preparation: what is done to the images before.
         strengths: how much haze is taken off, and how much infrared is added.
         shard: (i, n): only every n-th pair, from the i-th; i is 1 to n.
         overwrite: makes anew what is there.
+        orient: one of `reading.ORIENTS`.
+        damaged: reads JPEG files that are cut off, as far as they go.
+        affixes: of the names of partners.
         placing: how infrared images lie in visible ones; None: pixel on pixel.
     """
 
     save: tuple[str, ...] = ()
-    resize_infrared: bool = False
-    infrared_percentiles: Percentiles | None = None
+    preparation: Preparation = DEFAULT
     strengths: Strengths = FULL
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
+    orient: str = "same"
+    damaged: bool = False
+    affixes: Affixes = NO_AFFIXES
     placing: Placing | None = None
 
+    def __post_init__(self) -> None:
+        check_orient(self.orient)
 
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """One pair: the stem of its results, its files, and the path of the fused image."""
 
-    stem: str
-    visible: str
-    infrared: str
-    target: Path
-    in_folder: bool
+class Outcome(NamedTuple):
+    """The pairs that were made, those that were there, what had to be left out, and what is to be said of pairs."""
 
-    def output(self, kind: str) -> Path:
-        """Where the image of a kind ("fused" or one of `EXTRAS`) goes."""
-        if kind == "fused":
-            return self.target
-        if self.in_folder:
-            return self.target.parent / kind / self.target.name
-        return self.target.with_name(f"{self.target.stem}_{kind}.png")
+    made: list[Item]
+    there: list[Item]
+    problems: list[Problem]
+    notes: list[tuple[Item, Note]]
 
 
 def fuse_files(
@@ -74,26 +75,21 @@ def fuse_files(
     output: str | Path,
     options: Options,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[Item], list[Item], list[Problem]]:
+) -> Outcome:
     """Fuses image files. What a run with the same settings has made already is passed over.
 
     Args:
         fuser: the network.
         visible: a file, a folder, or a glob in quotes.
-        infrared: the same; in folders and globs, partners have the same stem.
-        output: a folder, for `STEM.png` and `manifest.json`; or, for two files, an image file.
+        infrared: the same; see `find_items` for who is whose partner.
+        output: a folder, for `NAME.png` and `manifest.json`; or, for two files, an image file.
         options: how.
         progress: called with the number of finished pairs and of all.
-
-    Returns:
-        The pairs that were made, those that were there, and what had to be left out.
 
     Raises:
         UserError: nothing to do, an input that would be overwritten, or an output of other settings.
     """
-    if options.infrared_percentiles is not None:
-        check_percentiles(options.infrared_percentiles)
-    items, problems = find_items(visible, infrared, Path(output))
+    items, problems = find_items(visible, infrared, Path(output), options.affixes)
     index, count = options.shard
     items = items[index - 1 :: count]
     path = _manifest_path(items, Path(output), options.shard)
@@ -102,86 +98,22 @@ def fuse_files(
     known = set(there)
     todo = [item for item in items if item not in known]
     manifest.write({}, problems)
-    made: dict[str, dict[str, str]] = {}
+    made: dict[str, Record] = {}
+    notes: list[tuple[Item, Note]] = []
     for done, (item, outcome) in enumerate(_run(fuser, todo, options), 1):
         if isinstance(outcome, UserError):
             problems.append(problem_from(item.visible, outcome))
         else:
-            made[item.stem] = outcome
+            made[item.stem], said = outcome
+            notes += [(item, note) for note in said]
         progress(len(there) + done, len(items))
         manifest.write(made, problems)
-    if not (made or there) and items and not items[0].in_folder:
+    if not (made or there) and items and items[0].root is None:
         path.unlink()  # nothing stands beside it that it could tell about
-    return [item for item in todo if item.stem in made], there, problems
+    return Outcome([item for item in todo if item.stem in made], there, problems, notes)
 
 
-def find_items(visible: str, infrared: str, output: Path) -> tuple[list[Item], list[Problem]]:
-    """The pairs that two paths mean, sorted by stem, and what has no partner; see `fuse_files`."""
-    sides = [_files(path) for path in (visible, infrared)]
-    if all(alone for _, alone in sides):
-        (stem,), (found_visible, found_infrared) = sides[0][0], (next(iter(files.values()))[0] for files, _ in sides)
-        is_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
-        if output.suffix and not is_file and not output.is_dir():
-            raise UserError(f"{output}: '{output.suffix}' is no image format: use one of {' '.join(IMAGE_SUFFIXES)}")
-        target = output if is_file else output / f"{stem}.png"
-        items, problems = [Item(target.stem, found_visible, found_infrared, target, not is_file)], []
-    else:
-        if output.suffix.lower() in IMAGE_SUFFIXES:
-            raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
-        items, problems = _partners(*(files for files, _ in sides), output)
-    inputs = {Path(path).resolve() for item in items for path in (item.visible, item.infrared)}
-    if any(item.in_folder and item.target.parent.resolve() in {path.parent for path in inputs} for item in items):
-        raise UserError(
-            f"{output}: is a folder of inputs, the next run would take the results for some: choose another"
-        )
-    for item in items:
-        for kind in ("fused", *EXTRAS):
-            if item.output(kind).resolve() in inputs:
-                raise UserError(f"{item.output(kind)}: is an input and would be overwritten: choose another --output")
-    if not items:
-        raise UserError(f"{visible} and {infrared}: no image has a partner of the same stem: name pairs alike")
-    return items, problems
-
-
-def _files(path: str) -> tuple[dict[str, list[str]], bool]:
-    """Stem -> files that a path means, and whether it names one file."""
-    try:
-        if Path(path).is_dir():
-            return list_images(path), False
-        if Path(path).exists():
-            return {Path(path).stem: [path]}, True
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): check its name and permissions") from None
-    if not glob.has_magic(path):
-        raise UserError(f"{path}: is not there: give an image, a folder of images, or a glob in quotes")
-    found: dict[str, list[str]] = {}
-    for name in sorted(glob.glob(path, recursive=True)):
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and Path(name).is_file():
-            found.setdefault(Path(name).stem, []).append(name)
-    if not found:
-        raise UserError(f"{path}: matches no image: check the folder and the quotes")
-    return found, False
-
-
-def _partners(
-    visible: Mapping[str, list[str]], infrared: Mapping[str, list[str]], output: Path
-) -> tuple[list[Item], list[Problem]]:
-    items, problems = [], []
-    for stem in sorted(visible.keys() | infrared.keys()):
-        sides = [files.get(stem, []) for files in (visible, infrared)]
-        many = [doubled(files) for files in sides if len(files) > 1]
-        if not all(sides):
-            there, lacking = ("visible", "infrared") if sides[0] else ("infrared", "visible")
-            files = sides[0] or sides[1]
-            problems.append(Problem(files[0], f"is {there} and has no {lacking} partner: name it alike, or remove it"))
-        elif many:
-            problems += many
-        else:
-            items.append(Item(stem, sides[0][0], sides[1][0], output / f"{stem}.png", True))
-    return items, problems
-
-
-def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, dict[str, str] | UserError]]:
+def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tuple[Item, _Made | UserError]]:
     """Fuses pairs in their order, each with its record or what was wrong; reads ahead and writes behind, in threads."""
     with ThreadPoolExecutor(_READ_AHEAD + 1) as pool:
         reading: list[Future] = [pool.submit(_read, item, options) for item in items[:_READ_AHEAD]]
@@ -192,8 +124,7 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             try:
                 pair = reading[i].result()
                 reading[i] = None
-                result = _fuse(fuser, pair, options.strengths)
-                written = pool.submit(_write, item, options.save, *pair, result)
+                written = pool.submit(_write, item, options.save, *pair, _fuse(fuser, pair[0], options.strengths))
             except UserError as error:
                 written = Future()
                 written.set_exception(error)
@@ -204,39 +135,33 @@ def _run(fuser: Fuser, items: Sequence[Item], options: Options) -> Iterator[tupl
             yield writing[0], _outcome(writing[1])
 
 
-def _outcome(future: Future) -> dict[str, str] | UserError:
+def _outcome(future: Future) -> _Made | UserError:
     try:
         return future.result()
     except UserError as error:
         return error
 
 
-def _read(item: Item, options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    pair = images.read_visible(item.visible), images.read_infrared(item.infrared)
+def _read(item: Item, options: Options) -> tuple[Prepared, list[Note]]:
+    notes: list[Note] = []
+    pair = read_pair(item.visible, item.infrared, options.orient, options.damaged, notes)
     try:
-        *pair, weight = placed_pair(*pair, options.placing)
-        pair = prepare_pair(
-            *pair, resize_infrared=options.resize_infrared, infrared_percentiles=options.infrared_percentiles
-        )
+        return prepare_placed(*pair, options.preparation, options.placing, notes), notes
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
-    return *pair, weight
 
 
-def _fuse(fuser: Fuser, pair: tuple[np.ndarray, np.ndarray, np.ndarray | None], strengths: Strengths) -> Result:
-    *pair, weight = pair
+def _fuse(fuser: Fuser, pair: Prepared, strengths: Strengths) -> Result:
     try:
-        return fuser.fuse_prepared(*pair, strengths, weight)
+        return fuser.fuse_prepared(pair, strengths)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
             raise
-        size = f"{pair[0].shape[1]} x {pair[0].shape[0]}"
+        size = f"{pair.visible.shape[1]} x {pair.visible.shape[0]}"
         raise UserError(f"{size} pixels do not fit into the device's memory: lower --max-tile") from None
 
 
-def _write(
-    item: Item, save: Iterable[str], visible: np.ndarray, infrared: np.ndarray, _: np.ndarray | None, result: Result
-) -> dict[str, str]:
+def _write(item: Item, save: Iterable[str], pair: Prepared, notes: list[Note], result: Result) -> _Made:
     """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
     for kind in save:
         if kind == "dehazed":
@@ -244,10 +169,11 @@ def _write(
         elif kind == "haze" and result.haze_density is not None:
             images.write_image(item.output(kind), np.rint(255 * np.clip(result.haze_density, 0, 1)).astype(np.uint8))
         elif kind == "panel":
-            images.write_image(item.output(kind), panel(visible, infrared, result))
+            images.write_image(item.output(kind), panel(pair.visible, pair.infrared, result))
     images.write_image(item.target, result.fused)
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
-    return files | {"inputs_sha256": _hash(item)}
+    said = {"notes": [str(note) for note in notes]} if notes else {}
+    return files | {"inputs_sha256": _hash(item)} | said, notes
 
 
 def panel(visible: np.ndarray, infrared: np.ndarray, result: Result, height: int = 360) -> np.ndarray:
@@ -268,8 +194,9 @@ def _about(fuser: Fuser, options: Options) -> dict[str, Any]:
         "weights": dict(fuser.weights.source),
         "model": dict(fuser.weights.model),
         "settings": {
-            "resize_infrared": options.resize_infrared,
-            "infrared_percentiles": options.infrared_percentiles and list(options.infrared_percentiles),
+            **dataclasses.asdict(options.preparation),
+            "orient": options.orient,
+            "damaged": options.damaged,
             "strengths": dataclasses.asdict(options.strengths),
             "placing": options.placing and options.placing.as_dict(),
             "tiling": tiling and dataclasses.asdict(tiling),
@@ -289,14 +216,14 @@ def _hash(item: Item) -> str:
 
 
 def _manifest_path(items: Sequence[Item], output: Path, shard: tuple[int, int]) -> Path:
-    if items and not items[0].in_folder:
+    if items and items[0].root is None:
         return items[0].target.with_name(f"{items[0].target.stem}_manifest.json")
     return output / ("manifest.json" if shard[1] == 1 else f"manifest-{shard[0]}-of-{shard[1]}.json")
 
 
 def _shard_manifests(items: Sequence[Item], output: Path) -> list[Path]:
     """Those of a folder, from whatever number of shards."""
-    return sorted(output.glob("manifest*.json")) if items and items[0].in_folder else []
+    return sorted(output.glob("manifest*.json")) if items and items[0].root is not None else []
 
 
 def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> list[Item]:

@@ -2,27 +2,24 @@
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 
-from iassf_jax.align.placing import Placing, blended, placed_pair
-from iassf_jax.data import images
+from iassf_jax.align.placing import Placing, prepare_placed
+from iassf_jax.data.levels import Percentiles
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.network import make_predictor
+from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair, stacked
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.models import build_model
 from iassf_jax.runtime import use_compilation_cache
 from iassf_jax.weights import shipped
 from iassf_jax.weights.formats import Weights, read_weights
-
-Percentiles = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +102,9 @@ class Fuser:
         infrared: np.ndarray | Sequence[np.ndarray],
         *,
         resize_infrared: bool = False,
-        infrared_percentiles: Percentiles | None = None,
+        infrared_percentiles: Percentiles = "auto",
+        visible_percentiles: Percentiles = "auto",
+        infrared_border: str = "drop",
         dehaze_strength: float = 1.0,
         infrared_strength: float = 1.0,
         t0: float | None = None,
@@ -117,14 +116,12 @@ class Fuser:
             visible: uint8, uint16, or float in 0..1: [H, W, 3] (R, G, B), [H, W] or [H, W, 1]; a list of these, of any
                 sizes; or a batch [B, H, W, 3 or 1].
             infrared: the same, aligned with the visible image; three channels become their luma.
-            resize_infrared: brings infrared images of another size to that of their visible ones (bilinear; area, where
-                they get smaller), which aligns them only if both show the same view.
-            infrared_percentiles: (low, high), e.g. (1, 99): stretches each infrared image between these percentiles to
-                0..1, for raw thermal data of 14 or 16 bits. Then any numbers pass, of whatever type and range.
+            resize_infrared, infrared_percentiles, visible_percentiles, infrared_border: see `Preparation`. What is done
+                to an image of its own accord is told as a warning.
             dehaze_strength, infrared_strength, t0: how much haze is taken off, and how much infrared is added; see
                 `Strengths`.
             placing: how infrared images lie in visible ones, e.g. `Placing(Rig.read("rig.json"))` of
-                `iassf_jax.align`; where there is no infrared, the dehazed image stands.
+                `iassf_jax.align`; where there is no infrared, the dehazed image stands. Not of batches.
 
         Returns:
             A `Result`; for a list a list of them; for a batch one `Result` of arrays that begin with B.
@@ -133,119 +130,44 @@ class Fuser:
             UserError: says which image is wrong in which way.
         """
         strengths = Strengths(dehaze_strength, infrared_strength, t0)
-        options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
+        how = Preparation(resize_infrared, infrared_percentiles, visible_percentiles, infrared_border)
         if isinstance(visible, list | tuple):
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
-            options |= {"dehaze_strength": dehaze_strength, "infrared_strength": infrared_strength, "t0": t0}
-            options["placing"] = placing
-            return [self(*pair, **options) for pair in zip(visible, infrared, strict=True)]
-        if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
-            raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
-        visible, infrared = np.asarray(visible), np.asarray(infrared)
-        if visible.ndim != 4:
-            visible, infrared, weight = placed_pair(visible, infrared, placing)
-            return self.fuse_prepared(*prepare_pair(visible, infrared, **options), strengths, weight)
+            return [self._pair(*pair, how, strengths, placing) for pair in zip(visible, infrared, strict=True)]
+        if isinstance(visible, str | Path) or np.ndim(visible) != 4:
+            return self._pair(visible, infrared, how, strengths, placing)
         if placing is not None:
             raise UserError("a batch takes no placing: give lists of images")
+        visible, infrared = np.asarray(visible), np.asarray(infrared)
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
             raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give equal batches")
-        pairs = [prepare_pair(*pair, **options) for pair in zip(visible, infrared, strict=True)]
-        return _result(self.predictor(*(np.stack(side) for side in zip(*pairs, strict=True)), strengths))
+        pairs = [prepare_pair(*pair, how) for pair in zip(visible, infrared, strict=True)]
+        visible, infrared, borders = stacked(pairs)
+        return _result(without_border(self.predictor(visible, infrared, strengths), borders))
 
-    def fuse_prepared(
-        self, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths = FULL, weight: np.ndarray | None = None
+    def _pair(
+        self, visible: Any, infrared: Any, how: Preparation, strengths: Strengths, placing: Placing | None
     ) -> Result:
-        """A call on one pair as `prepare_pair` gives it, not looked at again; `weight` as of `placed_pair`."""
-        out = {name: x[0] for name, x in self.predictor(visible[None], infrared[None], strengths).items()}
-        return _result({**out, "fused": blended(out["fused"], out["dehazed"], weight)})
+        if isinstance(visible, str | Path) or isinstance(infrared, str | Path):
+            raise UserError("a path is no image: read it first, e.g. iassf_jax.data.images.read_visible(path)")
+        return self.fuse_prepared(prepare_placed(visible, infrared, how, placing), strengths)
+
+    def fuse_prepared(self, pair: Prepared, strengths: Strengths = FULL) -> Result:
+        """A call on one pair as `prepare_pair` gives it, which is not looked at again."""
+        out = self.predictor(pair.visible[None], pair.infrared[None], strengths)
+        return _result(without_border({name: x[0] for name, x in out.items()}, pair.border))
 
 
-def prepare_pair(
-    visible: np.ndarray,
-    infrared: np.ndarray,
-    *,
-    resize_infrared: bool = False,
-    infrared_percentiles: Percentiles | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Brings one pair, as `Fuser` takes it, to visible [H, W, 3] and infrared [H, W].
-
-    Raises:
-        UserError: says which image is wrong in which way.
-    """
-    visible, infrared = _image(visible, "visible"), _image(infrared, "infrared")
-    visible = np.repeat(visible, 3, axis=2) if visible.shape[2] == 1 else visible
-    infrared = images.one_channel(infrared)
-    if infrared.shape != visible.shape[:2]:
-        sizes = (
-            f"infrared is {infrared.shape[1]} x {infrared.shape[0]}, visible {visible.shape[1]} x {visible.shape[0]}"
-        )
-        if not resize_infrared:
-            raise UserError(f"{sizes}: align them, or resize the infrared image (resize_infrared, --resize-infrared)")
-        infrared = _resized(infrared, visible.shape[:2])
-    _check_values(visible, "visible")
-    if infrared_percentiles is not None:
-        return visible, stretch(infrared, infrared_percentiles)
-    _check_values(infrared, "infrared")
-    _warn_if_raw(infrared)
-    return visible, infrared
-
-
-def _image(x: np.ndarray, what: str) -> np.ndarray:
-    """[H, W, 1 or 3]."""
-    x = np.asarray(x)
-    x = x[..., None] if x.ndim == 2 else x
-    if x.ndim != 3 or x.shape[2] not in (1, 3):
-        more = ": drop its alpha channel" if x.ndim == 3 and x.shape[2] == 4 else ": give [H, W] or [H, W, 3]"
-        raise UserError(f"the {what} image has shape {x.shape}{more}")
-    if x.size == 0:
-        raise UserError(f"the {what} image is empty (shape {x.shape}): check how it was read or cropped")
-    return x
-
-
-def _check_values(x: np.ndarray, what: str) -> None:
-    try:
-        images.to_float(x)
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from None
-
-
-def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    smaller = size[0] * size[1] < x.size
-    kind = x.dtype if x.dtype in (np.uint8, np.uint16) else np.float32
-    return cv2.resize(x.astype(kind), size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-
-
-def check_percentiles(percentiles: Percentiles) -> None:
-    """Raises UserError unless they are (low, high) with 0 <= low < high <= 100."""
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise UserError(f"infrared percentiles {low:g}, {high:g}: give 0 <= low < high <= 100, e.g. 1 and 99")
-
-
-def stretch(infrared: np.ndarray, percentiles: Percentiles) -> np.ndarray:
-    """Brings the values between two percentiles of an image to 0..1 and clips the rest: float32, same shape.
-
-    Args:
-        infrared: numbers of any type, e.g. counts or temperatures.
-        percentiles: (low, high), 0 <= low < high <= 100.
-
-    Raises:
-        UserError: other percentiles, or values that are not finite numbers.
-    """
-    check_percentiles(percentiles)
-    if infrared.dtype.kind not in "uif" or not np.isfinite(infrared).all():
-        raise UserError("infrared: holds values that are not finite numbers: mend those pixels first")
-    x = infrared.astype(np.float64)
-    low, high = np.percentile(x, percentiles)
-    return np.clip((x - low) / (high - low if high > low else 1.0), 0, 1).astype(np.float32)
-
-
-def _warn_if_raw(infrared: np.ndarray) -> None:
-    """Raw counts fill a small part of 16 bits, and would be taken for a nearly black image."""
-    if infrared.dtype == np.uint16 and infrared.max() < 2**14:
-        hint = "if it is raw thermal data, stretch it (infrared_percentiles, --infrared-percentiles 1 99)"
-        warnings.warn(f"a 16-bit infrared image uses less than a quarter of its range: {hint}", stacklevel=2)
+def without_border(out: dict[str, np.ndarray], border: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What a predictor gives, with the dehazed image where the infrared one says nothing: bool[..., H, W], or a share."""
+    if border is None:
+        return out
+    if border.dtype != bool:
+        share = border[..., None]
+        mixed = share * out["dehazed"] + (1 - share) * out["fused"]
+        return {**out, "fused": np.rint(mixed).astype(np.uint8)}
+    return {**out, "fused": np.where(border[..., None], out["dehazed"], out["fused"])}
 
 
 def _result(out: Mapping[str, np.ndarray]) -> Result:

@@ -23,9 +23,9 @@ class Manifest:
     def __init__(self, path: Path, about: Mapping[str, Any], shards: Iterable[Path] = ()) -> None:
         self.path = path
         self.about = json.loads(json.dumps(about))
-        self.items: dict[str, dict[str, str]] = {}
+        self.items: dict[str, dict[str, Any]] = {}
         self.other: dict[str, tuple[Path, list[str]]] = {}
-        self._own: dict[str, dict[str, str]] = {}
+        self._own: dict[str, dict[str, Any]] = {}
         self.damaged: Path | None = None
         for file in dict.fromkeys((path, *shards)):
             if file.is_file():
@@ -68,7 +68,7 @@ class Manifest:
                 what = f"results of other {' and '.join(changed)} are there"
                 raise UserError(f"{file}: {what}: choose another --output, or --overwrite")
 
-    def write(self, made: Mapping[str, Mapping[str, str]], problems: Sequence[Problem]) -> None:
+    def write(self, made: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem]) -> None:
         """Writes the file with what is done so far; what an earlier run of the same settings made stays listed."""
         failures = [dataclasses.asdict(problem) for problem in problems]
         text = json.dumps({**self.about, "items": {**self._own, **made}, "failures": failures}, indent=2)

@@ -4,31 +4,29 @@ The network chooses its prompts, channel attention and haze scale from each fram
 moves them. Here a frame is made with the running mean of the statistics of the frames before it; a cut starts anew.
 """
 
-import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from iassf_jax.align.placing import Placing, blended, placed_pair
+from iassf_jax.align.placing import Placing, placed_pair, weighted
 from iassf_jax.data import images
+from iassf_jax.data.layouts import Problem
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.fuser import Fuser, Percentiles, prepare_pair
+from iassf_jax.fuse import video_files
+from iassf_jax.fuse.clip import prepare_clip
+from iassf_jax.fuse.fuser import Fuser, without_border
+from iassf_jax.fuse.prepare import DEFAULT, Preparation
+from iassf_jax.fuse.reading import check_orient, orientations
 from iassf_jax.fuse.strengths import FULL, Strengths
+from iassf_jax.fuse.video_files import CODECS, Frames, Video, described
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
-_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 # Mean difference of two frames' 32x32 reductions in levels of 255 (seen: 1 to 10 in motion, 25 and more at cuts).
 _CUT = 25.0
-
-
-def is_video(path: str | Path) -> bool:
-    """Whether a path is named like a video."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 class SteadyFuser:
@@ -50,12 +48,15 @@ class SteadyFuser:
         self._known: Any = None
         self._small: np.ndarray | None = None
 
-    def __call__(self, visible: np.ndarray, infrared: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(
+        self, visible: np.ndarray, infrared: np.ndarray, border: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Fuses the next frame.
 
         Args:
             visible: uint8|uint16|float[H, W, 3].
             infrared: the same types, [H, W].
+            border: bool[H, W], where the infrared frame says nothing.
 
         Returns:
             As the predictor gives, without the batch axis.
@@ -67,46 +68,15 @@ class SteadyFuser:
         out, self._known = self.fuser.predictor.steady(
             visible[None], infrared[None], self._known, self.smoothing, self.strengths
         )
-        return {name: x[0] for name, x in out.items()}
+        return without_border({name: x[0] for name, x in out.items()}, border)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Video:
-    path: str
-    width: int
-    height: int
+class Outcome(NamedTuple):
+    """The number of frames, what is to be said of the videos, and which of them ended early."""
+
     frames: int
-    rate: float
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """uint8[H, W, 3], R, G, B; one frame at a time."""
-        reader = _opened(self.path)
-        while True:
-            there, frame = reader.read()
-            if not there:
-                break
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        reader.release()
-
-
-def _opened(path: str) -> cv2.VideoCapture:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: is not there, or is no file: give a video")
-    reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    if not reader.isOpened():
-        raise UserError(f"{path}: cannot be decoded as a video: convert it to .mp4 (H.264)")
-    return reader
-
-
-def _described(path: str) -> _Video:
-    reader = _opened(path)
-    there, frame = reader.read()
-    if not there:
-        raise UserError(f"{path}: holds no frame that can be decoded: convert it to .mp4 (H.264)")
-    count, rate = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS)
-    reader.release()
-    rate = rate if math.isfinite(rate) and 0 < rate < 1000 else 25.0
-    return _Video(path, frame.shape[1], frame.shape[0], int(max(0, count)), rate)
+    notes: list[Note]
+    problems: list[Problem]
 
 
 def fuse_videos(
@@ -116,72 +86,97 @@ def fuse_videos(
     output: str | Path,
     smoothing: float = 0.9,
     *,
-    resize_infrared: bool = False,
-    infrared_percentiles: Percentiles | None = None,
+    preparation: Preparation = DEFAULT,
+    orient: str = "same",
     strengths: Strengths = FULL,
     overwrite: bool = False,
     placing: Placing | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
+) -> Outcome:
     """Fuses two videos of one scene, frame by frame, to a third.
 
     Args:
         fuser: the network.
-        visible, infrared: video files of equal frame rate and, unless `resize_infrared`, size; frame i of one is taken
-            with frame i of the other, to the end of the shorter.
+        visible, infrared: video files of equal frame rate and, unless resized, size; frame i of one is taken with frame
+            i of the other, to the end of the shorter. Grey ones of 16 bits are read as such.
         output: .mp4, .avi, .mkv, .mov or .m4v; written as a whole or not at all. Codecs want even sides: an odd video's
             last row or column comes twice.
         smoothing: see `SteadyFuser`.
-        resize_infrared, infrared_percentiles: as `Fuser` takes them, for every frame.
+        preparation: see `Preparation`; limits are those of the clip, see `prepare_clip`.
+        orient: one of `reading.ORIENTS`: whether the turn that phones write into a video is applied.
         strengths: how much haze is taken off, and how much infrared is added.
         overwrite: replaces a file that is there.
-        placing: how infrared frames lie in visible ones, as `Fuser` takes it.
+        placing: a rig, by which infrared frames lie in visible ones.
         progress: called with the number of finished frames and of all (0 if the files do not say).
-
-    Returns:
-        The number of frames.
 
     Raises:
         UserError: a file that cannot be read or written, or videos that do not fit together.
     """
     output = Path(output)
-    pair = _described(visible), _described(infrared)
+    check_orient(orient)
+    pair = described(visible), described(infrared)
     _check_output(output, pair, overwrite)
-    if abs(pair[0].rate - pair[1].rate) > 0.01 * pair[0].rate:
-        rates = f"{pair[0].rate:g} and {pair[1].rate:g} frames a second"
-        raise UserError(f"{visible} and {infrared}: have {rates}: convert one of them, frames are paired by number")
+    notes: list[Note] = []
+    _compare_rates(pair, notes)
+    turns = orientations((pair[0].turn, pair[1].turn), orient, 0, notes)
     steady = SteadyFuser(fuser, smoothing, strengths)
     total = min(video.frames for video in pair)
     scratch = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
+    sides = Frames(pair[0], turns[0]), Frames(pair[1], turns[1])
+    sizes = [video.size(turn) for video, turn in zip(pair, turns, strict=True)]
+    size, weight = (sizes[0], None) if placing is None else placing.layout(*sizes)
+    frames = (placed_pair(*both, placing)[:2] for both in zip(*sides, strict=False))
     count = 0
     try:
-        writer = None
+        writer = video_files.writer(scratch, output, pair[0].rate, size)
         try:
-            for frame, heat in zip(*pair, strict=False):
-                options = {"resize_infrared": resize_infrared, "infrared_percentiles": infrared_percentiles}
-                frame, heat, weight = placed_pair(frame, heat, placing)
-                out = steady(*prepare_pair(frame, heat, **options))
-                fused = blended(out["fused"], out["dehazed"], weight)
-                writer = writer or _writer(scratch, output, frame.shape[1::-1], pair[0].rate)
-                writer.write(cv2.cvtColor(_even(fused), cv2.COLOR_RGB2BGR))
+            for prepared in prepare_clip(frames, preparation, notes):
+                fused = steady(*weighted(prepared, weight))["fused"]
+                writer.write(cv2.cvtColor(video_files.even(fused), cv2.COLOR_RGB2BGR))
                 count += 1
                 progress(count, total)
         finally:
-            if writer:
-                writer.release()
-        if _described(str(scratch)).frames < count:
+            writer.release()
+        if described(str(scratch)).frames < count:
             raise UserError(f"{output}: the video could not be written in full: free space on its disk")
         os.replace(scratch, output)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}): check the folder and the disk") from None
     finally:
         scratch.unlink(missing_ok=True)
-    return count
+    return Outcome(count, notes, list(_ended_early(pair, sides)))
 
 
-def _check_output(output: Path, pair: tuple[_Video, _Video], overwrite: bool) -> None:
-    if output.suffix.lower() not in _CODECS:
-        raise UserError(f"{output}: a fused video is a file that ends in one of {', '.join(_CODECS)}: name it so")
+def _compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:
+    """Rates that drift apart by a frame in a hundred are refused, others told; so are bits that are not read."""
+    (first, second), names = (video.rate for video in pair), " and ".join(video.path for video in pair)
+    rates = f"{first:g} and {second:g} frames a second"
+    if abs(first - second) > 0.01 * first:
+        raise UserError(f"{names}: have {rates}: convert one of them, frames are paired by number")
+    if abs(first - second) > 1e-4 * first:
+        notes.append(Note("the two videos have different frame rates, and their frames are paired by number", rates))
+    for video in pair:
+        if video.bits > 8 and not video.is_raw:
+            about = "a video was read at 8 bits: of more, only grey ones of 16 bits are read (FFV1, gray16le)"
+            notes.append(Note(about, f"{video.path}, {video.bits} bits"))
+
+
+def _ended_early(pair: tuple[Video, Video], sides: tuple[Frames, Frames]) -> Iterator[Problem]:
+    """Of a video that is shorter than the other, or than it says. Some files estimate how long they are."""
+    for side in sides:
+        side.close()
+    counts = [side.count for side in sides]
+    for video, count, others, other in zip(pair, counts, counts[::-1], pair[::-1], strict=True):
+        promised = video.frames if count < video.frames - max(2, 0.02 * video.frames) else 0
+        if count < others or promised:
+            says = f" of the {promised} that it announces" if promised else ""
+            has = f"{other.path} has {others}: the first {min(counts)} are fused"
+            yield Problem(video.path, f"ended after {count} frames{says}, {has}")
+
+
+def _check_output(output: Path, pair: tuple[Video, Video], overwrite: bool) -> None:
+    if output.suffix.lower() not in CODECS:
+        raise UserError(f"{output}: a fused video is a file that ends in one of {', '.join(CODECS)}: name it so")
     if output.resolve() in (Path(video.path).resolve() for video in pair):
         raise UserError(f"{output}: is an input and would be overwritten: choose another --output")
     if output.exists() and not overwrite:
@@ -190,18 +185,3 @@ def _check_output(output: Path, pair: tuple[_Video, _Video], overwrite: bool) ->
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}): choose another folder") from None
-
-
-def _even(frame: np.ndarray) -> np.ndarray:
-    """With the last row and column once more where their number is odd: OpenCV's writer would leave them out."""
-    height, width = frame.shape[:2]
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _writer(scratch: Path, output: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
-    codec = cv2.VideoWriter.fourcc(*_CODECS[output.suffix.lower()])
-    size = tuple(n + n % 2 for n in size)  # as `_even` makes frames
-    writer = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, rate, size)
-    if not writer.isOpened():
-        raise UserError(f"{output}: cannot be written: check the folder and its permissions")
-    return writer

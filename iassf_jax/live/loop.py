@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from iassf_jax.align.placing import Placing, blended, placed_pair
+from iassf_jax.align.placing import Placing, placed_pair, weighted
 from iassf_jax.data import images
+from iassf_jax.data.levels import check_percentiles
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.fuser import Fuser, Percentiles, check_percentiles, load, prepare_pair
+from iassf_jax.fuse.fuser import Fuser, load
+from iassf_jax.fuse.prepare import Preparation, prepare_pair
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.fuse.video import SteadyFuser
 from iassf_jax.live.cameras import Begin, Camera, Frame
 
 _STALE_AFTER = 1.0  # seconds without a new pair
 _REPEAT = 0.25  # seconds between repetitions of a picture that is stale
+
+_AS_IT_IS = Preparation(resize_infrared=True, infrared_percentiles=None, infrared_border="keep")  # looks cost time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Live:
         placing: Placing | None = None,
         infrared_delay: float = 0.0,
         smoothing_seconds: float = 1.0,
-        infrared_percentiles: Percentiles | None = None,
+        infrared_percentiles: tuple[float, float] | None = None,
         strengths: Strengths | None = None,
     ) -> None:
         """Opens both sources.
@@ -91,7 +95,7 @@ class Live:
         if not (math.isfinite(infrared_delay) and abs(infrared_delay) <= 10):
             raise UserError(f"infrared_delay is {infrared_delay:g}: give seconds from -10 to 10")
         if infrared_percentiles is not None:
-            check_percentiles(infrared_percentiles)
+            check_percentiles(infrared_percentiles, "infrared")
         self.strengths = strengths or Strengths()
         self.percentiles = infrared_percentiles
         self._placing, self._delay, self._smoothing = placing, infrared_delay, smoothing_seconds
@@ -184,7 +188,7 @@ class Live:
 
     def _fused(self, visible: Frame, infrared: Frame) -> LiveFrame:
         frame, heat, weight = placed_pair(visible.image, infrared.image, self._placing)
-        pair = prepare_pair(images.three_channels(frame), self._stretched(heat), resize_infrared=True)
+        pair = weighted(prepare_pair(images.three_channels(frame), self._stretched(heat), _AS_IT_IS, []), weight)
         self._steady.strengths = self.strengths
         self._steady.smoothing = self._clock.share(visible.time, self._smoothing)
         out: dict[str, Any] = self._steady(*pair)
@@ -193,12 +197,19 @@ class Live:
         ):  # mixing maps is compiled at the second frame: before files play
             self._steady.smoothing = 0.5
             out = self._steady(*pair)
-        fused = blended(out["fused"], out["dehazed"], weight)
         now = time.monotonic()
         rate = self._clock.rate(now)
         dropped = visible.number - self._taken
         return LiveFrame(
-            *pair, fused, out["dehazed"], out.get("haze_density"), visible.time, now - visible.time, rate, dropped
+            pair.visible,
+            pair.infrared,
+            out["fused"],
+            out["dehazed"],
+            out.get("haze_density"),
+            visible.time,
+            now - visible.time,
+            rate,
+            dropped,
         )
 
     def _stretched(self, heat: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 from iassf_jax.data.augment import degrade, relight
 from iassf_jax.data.haze import DEPTH_MEANINGS, HAZE_KINDS, merged_ranges
+from iassf_jax.data.levels import parse_percentiles
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
@@ -101,6 +102,10 @@ def check_config(config: Mapping[str, Any]) -> None:
     window = config["data"].get("window", (1.0, 1.0))
     if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
         problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")
+    try:
+        parse_percentiles(config["data"].get("infrared_percentiles", "none"))
+    except UserError as error:
+        problems.append(f"data.infrared_percentiles: {error}")
     problems += degrade.problems_of(config["data"].get("degrade", {}))
     problems += relight.problems_of(config["data"].get("relight", {}))
     if config["data"].get("relight", {}).get("chance") and "stored" in kinds:

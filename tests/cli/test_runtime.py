@@ -1,9 +1,13 @@
 """What this package sets up around JAX."""
 
+import os
+import subprocess
+import sys
 import types
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from iassf_jax import runtime
 
@@ -28,3 +32,13 @@ def test_memory_is_given_back_after_compiling(monkeypatch):
 def test_a_c_library_without_trimming_is_left_alone(monkeypatch):
     monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: types.SimpleNamespace())
     runtime.trim_after_compiling.__wrapped__()
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_commands_keep_the_compilers_log_from_users(given):
+    """Where the machine is slow, "Very slow compile? If you want to file a bug ..." was on the terminal."""
+    code = "import os, sys, iassf_jax.cli.main; print(os.environ['TF_CPP_MIN_LOG_LEVEL'], 'jax' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": given} if given else {}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{given or 3} False\n"

@@ -1,6 +1,8 @@
 """Finding pairs: every named layout, the list of problems, and wrong calls."""
 
+import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +254,12 @@ def test_shared_data(name, counts):
         assert len(found.pairs) == count and not found.problems
         assert all((pair.hazy is not None) == (name == "msrs") for pair in found.pairs)
     assert not find_pairs(SHARED / "m3fd", split="all", verify=True).problems
+
+
+def test_both_unicode_forms_of_a_name_pair(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Zürich") for form in ("NFC", "NFD"))
+    put(tmp_path / "vi", [composed, "b"])
+    put(tmp_path / "ir", [apart, "b"])
+    assert stems_of(tmp_path, "all") == sorted([composed, "b"])
+    (tmp_path / "split.json").write_text(json.dumps({"train": [apart], "val": ["b"]}))
+    assert stems_of(tmp_path) == [composed]

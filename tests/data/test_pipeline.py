@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tiny
-from iassf_jax.data import haze, images, pipeline
+from iassf_jax.data import haze, images, levels, pipeline
+from iassf_jax.data.packed import pack
 from iassf_jax.errors import UserError
 from iassf_jax.scenes import write_scenes
 
@@ -300,3 +301,32 @@ def test_too_few_pairs_for_a_batch():
     source, _ = pipeline.make_source(DATA, "train")
     with pytest.raises(UserError, match=r"5 training pairs .* batch of 6"):
         pipeline.train_iterator(DATA, source, 6, 0)
+
+
+def test_raw_thermal_data_are_stretched_before_training(tmp_path):
+    """As fusing files stretches them, from files and from packs; images of 8 bits stay as they are."""
+    write_scenes(tmp_path / "d", 3, height=40, width=56)
+    paths = sorted((tmp_path / "d/ir").iterdir())
+    eight = [images.read_infrared(path) for path in paths]
+    for path, image in zip(paths[:2], eight[:2], strict=True):
+        images.write_image(path, np.rint(29315 + image / 255 * 1500).astype(np.uint16))
+    pack(str(tmp_path / "d"), tmp_path / "p")
+
+    def infrared(root, percentiles):
+        data = {**DATA, "source": "pairs", "root": str(root), "infrared_percentiles": percentiles}
+        source, _ = pipeline.make_source(data, "all")
+        assert source.stems == tuple(path.stem for path in paths) and len(source) == 3
+        return [source[i]["infrared"] for i in range(3)]
+
+    for root in (tmp_path / "d", tmp_path / "p"):
+        found = infrared(root, "auto")
+        assert [x.dtype for x in found] == [np.uint16, np.uint16, np.uint8]
+        for x, image in zip(found[:2], eight[:2], strict=True):
+            expected = levels.stretch(image, (1, 99))
+            np.testing.assert_allclose(x / 65535, expected, atol=0.01)
+        assert infrared(root, "none")[0].max() < 31000
+        assert infrared(root, "1,99")[2].dtype == np.uint16
+    np.testing.assert_array_equal(infrared(tmp_path / "d", "auto")[2], eight[2])
+    data = {**DATA, "source": "pairs", "root": str(tmp_path / "d"), "haze": HOMOGENEOUS, "val_fraction": 0.0}
+    batch = take(pipeline.train_iterator(data, pipeline.make_source(data, "all")[0], 2, 0), 1)[0]
+    assert np.ptp(batch["infrared"], axis=(1, 2, 3)).min() > 0.3

@@ -10,8 +10,10 @@ import pytest
 
 import iassf_jax
 import tiny
+from iassf_jax.data.levels import stretch
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.fuser import Fuser, prepare_pair, stretch
+from iassf_jax.fuse.fuser import Fuser
+from iassf_jax.fuse.prepare import Preparation, prepare_pair
 from iassf_jax.weights import shipped
 
 
@@ -67,7 +69,7 @@ def test_what_is_no_image_and_no_weights_is_told(fuser):
 def test_coloured_infrared_becomes_its_luma():
     colour = np.zeros((2, 2, 3), np.uint8)
     colour[..., 1] = 100
-    assert (prepare_pair(np.zeros((2, 2, 3), np.uint8), colour)[1] == 59).all()
+    assert (prepare_pair(np.zeros((2, 2, 3), np.uint8), colour).infrared == 59).all()
 
 
 def test_lists_and_batches_are_many_single_pairs(fuser):
@@ -87,7 +89,7 @@ def test_infrared_of_another_size(fuser):
     with pytest.raises(UserError, match="15 x 10, visible 30 x 20: align them"):
         fuser(visible, infrared[::2, ::2])
     assert fuser(visible, infrared[::2, ::2], resize_infrared=True).fused.shape == visible.shape
-    resized = prepare_pair(visible, np.full((40, 60), 20000, np.uint16), resize_infrared=True)[1]
+    resized = prepare_pair(visible, np.full((40, 60), 20000, np.uint16), Preparation(resize_infrared=True)).infrared
     assert resized.shape == (20, 30) and resized.dtype == np.uint16 and (resized == 20000).all()
 
 
@@ -100,8 +102,11 @@ def test_raw_thermal_is_stretched_or_told(fuser):
     robust[0, 0] = 65535
     assert stretch(robust, (1, 99))[10, 0] == pytest.approx(stretch(counts, (1, 99))[10, 0], abs=0.02)
     assert (stretch(np.full((4, 4), 300.5), (1, 99)) == 0).all()
-    with pytest.warns(UserWarning, match="raw thermal"):
-        fuser(visible, counts)
+    with pytest.warns(UserWarning, match="raw thermal data were stretched"):
+        told = fuser(visible, counts)
+    assert same(told, fuser(visible, counts, infrared_percentiles=(1, 99)), 0)
+    dark = fuser(visible, counts, infrared_percentiles=None)
+    assert not same(told, dark, 0)
     celsius = counts.astype(np.float64) / 100 - 90
     assert same(
         fuser(visible, counts, infrared_percentiles=(1, 99)), fuser(visible, celsius, infrared_percentiles=(1, 99))

@@ -41,7 +41,10 @@ def frames(path):
 def test_a_video_of_the_shorter_length(fuser, tmp_path):
     visible, infrared = video(tmp_path / "v.avi", 5), video(tmp_path / "i.avi", 4)
     seen = []
-    count = fuse_videos(fuser, visible, infrared, tmp_path / "new/o.mp4", progress=lambda *x: seen.append(x))
+    count, _, problems = fuse_videos(
+        fuser, visible, infrared, tmp_path / "new/o.mp4", progress=lambda *x: seen.append(x)
+    )
+    assert [problem.path for problem in problems] == [infrared]
     found, rate = frames(tmp_path / "new/o.mp4")
     assert count == len(found) == 4 and rate == pytest.approx(10) and found[0].shape == (64, 96, 3)
     assert seen == [(i, 4) for i in range(1, 5)]
@@ -69,7 +72,7 @@ def test_memory_does_not_grow_with_the_length(fuser, tmp_path):
     for count in (2, 10, 60):  # the first compiles
         videos = [video(tmp_path / f"{name}{count}.avi", count) for name in "vi"]
         tracemalloc.start()
-        assert fuse_videos(fuser, *videos, tmp_path / f"o{count}.avi") == count
+        assert fuse_videos(fuser, *videos, tmp_path / f"o{count}.avi").frames == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 400_000

@@ -53,6 +53,7 @@ def test_the_papers_setting():
         ("data", {"whole_size": (120, 160), "rotations": True}, "data.rotations turns whole images"),
         ("data", {"num_workers": -1}, "data.num_workers"),
         ("optim", {"trainable": (3,)}, "optim.trainable is .3,.: use names"),
+        ("data", {"infrared_percentiles": "1 2 3"}, "data.infrared_percentiles: .*give two numbers"),
         ("data", {"relight": {"chance": 2.0}}, "relight.chance is 2.0: use 0 to 1"),
         ("data", {"relight": {"gain": (1.0, 0.5)}}, "relight.gain is .* between 0.01 and 10"),
         ("data", {"degrade": {"noise_chance": 2.0}}, "degrade.noise_chance is 2.0: use 0 to 1"),

@@ -1,0 +1,141 @@
+"""Reading and writing video files: as they are stored, at 8 or 16 bits, one frame at a time."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# What damaged streams make FFmpeg print; what is missing is told by us. Read when the first video is opened.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from iassf_jax.errors import UserError  # noqa: E402
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
+CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+_GREY_16 = b"Y1\x00\x10"  # FFmpeg's code of pixels; the last byte of such codes is the number of bits
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a path is named like a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """What a file says of itself.
+
+    Attributes:
+        path: the file.
+        width, height: of its frames as stored, in pixels.
+        frames: how many it announces; 0 if it does not.
+        rate: frames a second.
+        turn: degrees to the right by which a player turns it: 0, 90, 180 or 270.
+        bits: of each pixel in the file.
+        is_raw: whether it is read at 16 bits.
+    """
+
+    path: str
+    width: int
+    height: int
+    frames: int
+    rate: float
+    turn: int
+    bits: int
+    is_raw: bool
+
+    def size(self, turn: int) -> tuple[int, int]:
+        """Width and height of its frames after a turn."""
+        return (self.height, self.width) if turn in (90, 270) else (self.width, self.height)
+
+
+class Frames:
+    """The frames of a video in their order: uint8[H, W, 3], R, G, B, or uint16[H, W]; `count` is how many there were.
+
+    Args:
+        video: as `described` gives it.
+        turn: degrees to the right by which each is turned.
+    """
+
+    def __init__(self, video: Video, turn: int) -> None:
+        self.count = 0
+        self._video, self._turn = video, turn
+        self._reader = _opened(video.path, video.is_raw)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self
+
+    def __next__(self) -> np.ndarray:
+        there, frame = self._reader.read()
+        if not there:
+            raise StopIteration
+        self.count += 1
+        frame = frame if self._video.is_raw else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        return cv2.rotate(frame, _TURNS[self._turn]) if self._turn in _TURNS else frame
+
+    def close(self) -> None:
+        """Counts what is left, and closes the file."""
+        while self._reader.grab():
+            self.count += 1
+        self._reader.release()
+
+
+def described(path: str) -> Video:
+    """Opens a video and reads its first frame; raises UserError if there is none."""
+    reader = _opened(path)
+    code = int(reader.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(8, "little", signed=True)[:4]
+    if code == _GREY_16:
+        reader.release()
+        reader = _opened(path, raw=True)
+    there, frame = reader.read()
+    if not there:
+        raise UserError(f"{path}: holds no frame that can be decoded: convert it to .mp4 (H.264)")
+    count, rate, turn = (
+        reader.get(what) for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_ORIENTATION_META)
+    )
+    reader.release()
+    return Video(
+        path,
+        frame.shape[1],
+        frame.shape[0],
+        frames=int(max(0, count)),
+        rate=rate if math.isfinite(rate) and 0 < rate < 1000 else 25.0,
+        turn=int(turn) % 360 if int(turn) % 90 == 0 else 0,
+        bits=code[3] if code[:2] in (b"Y1", b"Y3") and 8 < code[3] <= 16 else 8,
+        is_raw=code == _GREY_16,
+    )
+
+
+def _opened(path: str, raw: bool = False) -> cv2.VideoCapture:
+    """`raw`: frames come as they are stored; OpenCV does that right for grey ones alone, and warns of others."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: is not there, or is no file: give a video")
+    level: Any = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0] if raw else [])
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not reader.isOpened():
+        raise UserError(f"{path}: cannot be decoded as a video: convert it to .mp4 (H.264)")
+    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    return reader
+
+
+def even(frame: np.ndarray) -> np.ndarray:
+    """With the last row and column once more where their number is odd: OpenCV's writer would leave them out."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def writer(scratch: Path, output: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """Opens a video for frames as `even` makes them of (width, height); `output` names it in errors."""
+    codec = cv2.VideoWriter.fourcc(*CODECS[output.suffix.lower()])
+    opened = cv2.VideoWriter(str(scratch), cv2.CAP_FFMPEG, codec, rate, tuple(n + n % 2 for n in size))
+    if not opened.isOpened():
+        raise UserError(f"{output}: cannot be written: check the folder and its permissions")
+    return opened
