@@ -160,7 +160,7 @@ class Fuser:
 
 
 def without_border(out: dict[str, np.ndarray], border: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What a predictor gives, with the dehazed image where the infrared one says nothing: bool[..., H, W], or a share."""
+    """What a predictor gives, with the dehazed image where the infrared one says nothing (bool, or a share)."""
     if border is None:
         return out
     if border.dtype != bool:
