@@ -200,6 +200,9 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             parts["resize"] = gradio.Checkbox(
                 label="Resize the infrared image to the visible one", info="Only where both show the same view."
             )
+            parts["rig"] = gradio.File(
+                label="Rig (JSON), of cameras that iassf-jax align has aligned", height=120, file_types=[".json"]
+            )
             limits = f"{session.max_pixels:,} pixels and {session.max_bytes / 2**20:.1f} MiB an image"
             gradio.Markdown(f"Limits: {limits}, one job at a time.")
 
@@ -260,10 +263,17 @@ def _wire(
         return picked | preview(str(example.visible), str(example.infrared))
 
     def work(
-        visible: str | None, infrared: str | None, weights: str, stretch: bool, low: float, high: float, resize: bool
+        visible: str | None,
+        infrared: str | None,
+        weights: str,
+        stretch: bool,
+        low: float,
+        high: float,
+        resize: bool,
+        rig: str | None,
     ) -> dict[Any, Any]:
         try:
-            job = session.run(visible, infrared, Options(weights, stretch, low, high, resize))
+            job = session.run(visible, infrared, Options(weights, stretch, low, high, resize, rig))
         except UserError as error:
             return values(status=demo_session.status_html(str(error), error=True))
         return values(**_of_job(gradio, job))
@@ -279,7 +289,7 @@ def _wire(
         file.upload(lambda: gradio.Gallery(selected_index=None), None, inputs["gallery"], queue=False, **private)
     inputs["gallery"].select(pick, None, [*files, *shown], **in_order)
     inputs["weights"].change(haze_line, inputs["weights"], inputs["weights"], show_progress="hidden", **private)
-    chosen = [inputs[name] for name in ("weights", "stretch", "low", "high", "resize")]
+    chosen = [inputs[name] for name in ("weights", "stretch", "low", "high", "resize", "rig")]
     inputs["run"].click(work, [*files, *chosen], shown, show_progress_on=[outputs["status"]], **private)
 
 

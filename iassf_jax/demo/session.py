@@ -16,12 +16,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from iassf_jax.align.placing import Placing, prepare_placed
+from iassf_jax.align.rig import Rig
 from iassf_jax.data import haze, images
 from iassf_jax.data.levels import Percentiles
 from iassf_jax.demo.guard import Uploads
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
-from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair
+from iassf_jax.fuse.prepare import Preparation, Prepared
 from iassf_jax.report import pictures as visualize
 from iassf_jax.scenes import generate_scene
 from iassf_jax.weights import shipped
@@ -59,6 +61,7 @@ class Options:
     low: float = 1.0
     high: float = 99.0
     resize_infrared: bool = False
+    rig: str | None = None  # a file of `iassf-jax align`
 
     def percentiles(self) -> Percentiles:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
@@ -166,7 +169,8 @@ class Session:
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
-                pair = prepare_pair(*seen, Preparation(options.resize_infrared, percentiles))
+                placing = Placing(Rig.read(options.rig)) if options.rig else None
+                pair = prepare_placed(*seen, Preparation(options.resize_infrared, percentiles), placing)
                 start = time.perf_counter()
                 result = network.fuse_prepared(pair)
                 seconds = time.perf_counter() - start
