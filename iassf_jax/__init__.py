@@ -3,6 +3,7 @@
     fuser = iassf_jax.load()
     result = fuser("hazy.png", "thermal.png")  # or NumPy arrays; result.fused, result.dehazed, result.haze_density
     result.save("results")
+    for frame in iassf_jax.live(0, 1): ...  # two cameras: frame.fused, frame.latency
 
 Importing this package does not import JAX: data workers do it too.
 """
@@ -17,10 +18,12 @@ _MODULES = {
     "load": "iassf_jax.fuse.fuser",
     "read_image": "iassf_jax.data.images",
 }
-__all__ = ["Fuser", "Result", "__version__", "load", "read_image"]
+__all__ = ["Fuser", "Result", "__version__", "live", "load", "read_image"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "live":
+        return importlib.import_module("iassf_jax.live")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -45,6 +45,10 @@ def add(commands: Commands) -> None:
     fuse.add_argument(
         "--smoothing", type=share, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
     )
+    place = fuse.add_argument_group("alignment", "of pairs that do not lie pixel on pixel")
+    place.add_argument("--rig", metavar="FILE", help="what iassf-jax align wrote for these cameras")
+    place.add_argument("--register", action="store_true", help="align each pair anew; where it fails, the rig stands")
+    place.add_argument("--crop-to-overlap", action="store_true", help="leave what both cameras see")
     _add_inputs(fuse.add_argument_group("inputs", "how files are read, paired and prepared"))
     tiles = fuse.add_argument_group("tiles", "of large images, for networks that see them at full size")
     tiles.add_argument("--max-tile", type=at_least(1), default=1024, metavar="PIXELS", help="longest side")
@@ -133,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         "orient": args.orient,
         "overwrite": args.overwrite,
+        "placing": _placing(args),
     }
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
@@ -179,6 +184,18 @@ def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int
     return 1 if failed else 0
 
 
+def _placing(args: argparse.Namespace) -> Any:
+    """None without --rig and --register."""
+    from iassf_jax.align.placing import Placing
+    from iassf_jax.align.rig import Rig
+
+    if not (args.rig or args.register or args.crop_to_overlap):
+        return None
+    if not (args.rig or args.register):
+        raise UserError("--crop-to-overlap needs to know where the infrared image lies: give --rig, or --register")
+    return Placing(Rig.read(args.rig) if args.rig else None, args.register, args.crop_to_overlap)
+
+
 def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.files import Options, fuse_files
     from iassf_jax.fuse.pairs import Affixes
@@ -212,6 +229,8 @@ def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
 
     if args.save or args.manifest or args.shard != (1, 1):
         raise UserError("--save, --manifest and --shard are for images: leave them out for videos")
+    if args.register:
+        raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     with tqdm(unit="frame", disable=None) as bar:
         count, notes, problems = fuse_videos(
             fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how

@@ -9,7 +9,21 @@ from collections.abc import Sequence
 from iassf_jax import __version__
 from iassf_jax.errors import UserError
 
-COMMANDS = ("fuse", "demo", "export", "summary", "haze", "scenes", "pack", "metrics", "convert", "compare", "configs")
+COMMANDS = (
+    "fuse",
+    "align",
+    "live",
+    "demo",
+    "export",
+    "summary",
+    "haze",
+    "scenes",
+    "pack",
+    "metrics",
+    "convert",
+    "compare",
+    "configs",
+)
 """Modules of this package, in the order of the help; `train`, `eval` and `experiment` read flags of their own."""
 FLAG_COMMANDS = {
     "train": "train a network: train --config NAME [--workdir RUN] [--config.FIELD=VALUE ...]",

@@ -202,6 +202,9 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             parts["resize"] = gradio.Checkbox(
                 label="Resize the infrared image to the visible one", info="Only where both show the same view."
             )
+            parts["rig"] = gradio.File(
+                label="Rig (JSON), of cameras that iassf-jax align has aligned", height=120, file_types=[".json"]
+            )
             limits = f"{session.max_pixels:,} pixels and {session.max_bytes / 2**20:.1f} MiB an image"
             gradio.Markdown(f"Limits: {limits}, one job at a time.")
         with gradio.Column(min_width=300):
@@ -288,7 +291,8 @@ def _wire(
     inputs["gallery"].select(pick, None, [*files, *shown], **in_order)
     inputs["weights"].change(haze_line, inputs["weights"], inputs["weights"], show_progress="hidden", **private)
     # In the order of the fields of Options.
-    chosen = [inputs[name] for name in ("weights", "stretch", "low", "high", "resize", "dehaze", "heat", "t0")]
+    names = ("weights", "stretch", "low", "high", "resize", "dehaze", "heat", "t0", "rig")
+    chosen = [inputs[name] for name in names]
     inputs["run"].click(work, [*files, *chosen], shown, show_progress_on=[outputs["status"]], **private)
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from iassf_jax.align.placing import Placing, prepare_placed
+from iassf_jax.align.rig import Rig
 from iassf_jax.data import haze, images
 from iassf_jax.data.levels import Percentiles
 from iassf_jax.demo.guard import Uploads
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
-from iassf_jax.fuse.prepare import Preparation, Prepared, prepare_pair
+from iassf_jax.fuse.prepare import Preparation, Prepared
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.report import pictures as visualize
 from iassf_jax.runtime import CompileClock
@@ -62,6 +64,7 @@ class Options:
     dehaze_strength: float = 1.0
     infrared_strength: float = 1.0
     t0: float | None = None
+    rig: str | None = None  # a file of `iassf-jax align`
 
     def percentiles(self) -> Percentiles:
         """The infrared percentiles to stretch between; a UserError where one of the fields is empty."""
@@ -173,7 +176,8 @@ class Session:
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
-                pair = prepare_pair(*seen, Preparation(options.resize_infrared, percentiles))
+                placing = Placing(Rig.read(options.rig)) if options.rig else None
+                pair = prepare_placed(*seen, Preparation(options.resize_infrared, percentiles), placing)
                 start = time.perf_counter()
                 result = network.fuse_prepared(pair, options.strengths())
                 seconds = time.perf_counter() - start

@@ -10,12 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from iassf_jax.align.placing import prepare_placed
 from iassf_jax.data import images, remote
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.files import Options, about, pictures, pipelined, sweep
 from iassf_jax.fuse.fuser import Fuser, Result
-from iassf_jax.fuse.prepare import Prepared, prepare_pair
+from iassf_jax.fuse.prepare import Prepared
 from iassf_jax.fuse.reading import HashedReads, read_pair
 from iassf_jax.fuse.table import (
     FAILURES,
@@ -83,7 +84,7 @@ class ChunkFuser:
         notes: list[Note] = []
         read = HashedReads(_read_image)
         pair = read_pair(row.visible, row.infrared, self.options.orient, self.options.damaged, notes, read)
-        prepared = prepare_pair(*pair, self.options.preparation, notes)
+        prepared = prepare_placed(*pair, self.options.preparation, self.options.placing, notes)
         return prepared, read.sha256()
 
     def _write(self, row: Row, pair: Prepared, digest: str, result: Result) -> dict[str, str]:

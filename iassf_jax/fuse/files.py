@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from iassf_jax import __version__
+from iassf_jax.align.placing import Placing, prepare_placed
 from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem, problem_from
 from iassf_jax.data.notes import Note
@@ -18,7 +19,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, Result
 from iassf_jax.fuse.manifest import Manifest
 from iassf_jax.fuse.pairs import EXTRAS, NO_AFFIXES, Affixes, Item, find_items
-from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, prepare_pair
+from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared
 from iassf_jax.fuse.reading import HashedReads, check_orient, read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.locks import locked
@@ -43,6 +44,7 @@ class Options:
         damaged: reads JPEG files that are cut off, as far as they go.
         affixes: of the names of partners.
         manifest: writes STEM_manifest.json beside a single image file too; folders always have one.
+        placing: how infrared images lie in visible ones; None: pixel on pixel.
     """
 
     save: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Options:
     damaged: bool = False
     affixes: Affixes = NO_AFFIXES
     manifest: bool = False
+    placing: Placing | None = None
 
     def __post_init__(self) -> None:
         check_orient(self.orient)
@@ -196,7 +199,8 @@ def _read(item: Item, options: Options) -> tuple[Prepared, list[Note], str]:
     read = HashedReads(images.read_file)
     pair = read_pair(item.visible, item.infrared, options.orient, options.damaged, notes, read)
     try:
-        return prepare_pair(*pair, options.preparation, notes), notes, read.sha256()
+        prepared = prepare_placed(*pair, options.preparation, options.placing, notes)
+        return prepared, notes, read.sha256()
     except UserError as error:
         raise UserError(f"{item.visible}: {error}") from None
 
@@ -255,6 +259,7 @@ def about(fuser: Fuser, options: Options) -> dict[str, Any]:
             "orient": options.orient,
             "damaged": options.damaged,
             "strengths": dataclasses.asdict(options.strengths),
+            "placing": options.placing and options.placing.as_dict(),
             "tiling": tiling and dataclasses.asdict(tiling),
         },
     }

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from iassf_jax.align.placing import Placing, prepare_placed
 from iassf_jax.data import images
 from iassf_jax.data.levels import Percentiles
 from iassf_jax.data.notes import Note
@@ -145,6 +146,7 @@ class Fuser:
         dehaze_strength: float = 1.0,
         infrared_strength: float = 1.0,
         t0: float | None = None,
+        placing: Placing | None = None,
     ) -> Result | list[Result]:
         """Dehazes and fuses one pair, a list of pairs, or a batch.
 
@@ -156,6 +158,8 @@ class Fuser:
                 to an image of its own accord is told as a warning.
             dehaze_strength, infrared_strength, t0: how much haze is taken off, and how much infrared is added; see
                 `Strengths`.
+            placing: how infrared images lie in visible ones, e.g. `Placing(Rig.read("rig.json"))` of
+                `iassf_jax.align`; where there is no infrared, the dehazed image stands. Not of batches.
 
         Returns:
             A `Result`; for a list a list of them; for a batch one `Result` of arrays that begin with B.
@@ -168,9 +172,11 @@ class Fuser:
         if isinstance(visible, list | tuple):
             if not isinstance(infrared, list | tuple) or len(infrared) != len(visible):
                 raise UserError(f"{len(visible)} visible images in a list: give a list of as many infrared ones")
-            return [self._pair(*pair, how, strengths) for pair in zip(visible, infrared, strict=True)]
+            return [self._pair(*pair, how, strengths, placing) for pair in zip(visible, infrared, strict=True)]
         if isinstance(visible, str | Path) or isinstance(infrared, str | Path) or np.ndim(visible) != 4:
-            return self._pair(visible, infrared, how, strengths)
+            return self._pair(visible, infrared, how, strengths, placing)
+        if placing is not None:
+            raise UserError("a batch takes no placing: give lists of images")
         visible, infrared = array(visible, "visible"), array(infrared, "infrared")
         if infrared.ndim not in (3, 4) or len(infrared) != len(visible) or len(visible) == 0:
             raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give equal batches")
@@ -178,7 +184,9 @@ class Fuser:
         visible, infrared, borders = stacked(pairs)
         return _result(without_border(self.predictor(visible, infrared, strengths), borders))
 
-    def _pair(self, visible: Any, infrared: Any, how: Preparation, strengths: Strengths) -> Result:
+    def _pair(
+        self, visible: Any, infrared: Any, how: Preparation, strengths: Strengths, placing: Placing | None
+    ) -> Result:
         notes: list[Note] = []
         paths = [isinstance(x, str | Path) for x in (visible, infrared)]
         if all(paths):
@@ -188,7 +196,7 @@ class Fuser:
             visible, infrared = (
                 images.read_image(x, numbers) if path else x for x, path in zip((visible, infrared), paths, strict=True)
             )
-        pair = prepare_pair(visible, infrared, how, notes)
+        pair = prepare_placed(visible, infrared, how, placing, notes)
         for note in notes:
             warnings.warn(str(note), UserWarning, stacklevel=3)
         return self.fuse_prepared(pair, strengths)
@@ -200,9 +208,13 @@ class Fuser:
 
 
 def without_border(out: dict[str, np.ndarray], border: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What a predictor gives, with the dehazed image where the infrared one says nothing (bool[..., H, W])."""
+    """What a predictor gives, with the dehazed image where the infrared one says nothing (bool, or a share)."""
     if border is None:
         return out
+    if border.dtype != bool:
+        share = border[..., None]
+        mixed = share * out["dehazed"] + (1 - share) * out["fused"]
+        return {**out, "fused": np.rint(mixed).astype(np.uint8)}
     return {**out, "fused": np.where(border[..., None], out["dehazed"], out["fused"])}
 
 

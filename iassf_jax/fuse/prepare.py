@@ -60,7 +60,7 @@ DEFAULT = Preparation()
 class Prepared(NamedTuple):
     """A pair that networks take: `visible` [H, W, 3] and `infrared` [H, W], uint8, uint16, or float32 in 0..1.
 
-    `border`: bool[H, W], where the infrared image says nothing; None: nowhere.
+    `border`: bool[H, W], where the infrared image says nothing, or float32[H, W], by how much, 0 to 1; None: nowhere.
     """
 
     visible: Array

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from iassf_jax.align.placing import Placing, placed_pair, weighted
 from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem
 from iassf_jax.data.notes import Note
@@ -92,6 +93,7 @@ def fuse_videos(
     orient: str = "same",
     strengths: Strengths = FULL,
     overwrite: bool = False,
+    placing: Placing | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Fuses two videos of one scene, frame by frame, to a third.
@@ -107,6 +109,7 @@ def fuse_videos(
         orient: one of `reading.ORIENTS`: whether the turn that phones write into a video is applied.
         strengths: how much haze is taken off, and how much infrared is added.
         overwrite: replaces a file that is there.
+        placing: a rig, by which infrared frames lie in visible ones.
         progress: called with the number of finished frames and of all (0 if the files do not say).
 
     Raises:
@@ -121,11 +124,15 @@ def fuse_videos(
     turns = orientations((pair[0].turn, pair[1].turn), orient, 0, notes)
     steady = SteadyFuser(fuser, smoothing, strengths)
     sides = Frames(pair[0], turns[0]), Frames(pair[1], turns[1])
-    fused = (steady(*prepared)["fused"] for prepared in prepare_clip(zip(*sides, strict=False), preparation, notes))
+    sizes = [video.size(turn) for video, turn in zip(pair, turns, strict=True)]
+    size, weight = (sizes[0], None) if placing is None else placing.layout(*sizes)
+    frames = (placed_pair(*both, placing)[:2] for both in zip(*sides, strict=False))
+    clip = prepare_clip(frames, preparation, notes)
+    fused = (steady(*weighted(prepared, weight))["fused"] for prepared in clip)
     total = min(video.frames for video in pair)
     _sweep(output.parent)
     with locked(output.parent, "--output", shared=True):
-        count = _write_video(fused, output, pair[0].rate, pair[0].size(turns[0]), lambda n: progress(n, total))
+        count = _write_video(fused, output, pair[0].rate, size, lambda n: progress(n, total))
     return Outcome(count, notes, list(_ended_early(pair, sides)))
 
 

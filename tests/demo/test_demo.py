@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from iassf_jax.align import warps
+from iassf_jax.align.rig import Rig
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.demo import page as demo
@@ -99,6 +101,18 @@ def test_strengths_reach_the_network(network, session, pair):
 def test_a_pair_the_wrong_way_round_is_told(session, pair):
     with pytest.raises(UserError, match="swap them"):
         session.run(pair[1], pair[0])
+
+
+def test_a_rig_places_the_infrared_image(network, session, pair, tmp_path):
+    Rig(warps.shift(-28, 0), (56, 40), (28, 40)).write(tmp_path / "rig.json")
+    half = tmp_path / "half.png"
+    images.write_image(half, images.read_image(pair[1])[:, 28:])
+    job = session.run(pair[0], str(half), Options(rig=str(tmp_path / "rig.json")))
+    assert (network.seen[-1][1][:, 28:] == images.read_image(pair[1])[:, 28:]).all()
+    fused, dehazed = images.read_image(job.fused), images.read_image(job.dehazed)
+    assert (fused[:, :28] == dehazed[:, :28]).all() and (fused[:, 40:] != dehazed[:, 40:]).any()
+    with pytest.raises(UserError, match="no rig file"):
+        session.run(*pair, Options(rig=pair[0]))
 
 
 def test_raw_thermal_data_gets_a_note(session, pair, tmp_path):

@@ -1,0 +1,210 @@
+"""A camera, file, pipe or stream, read in a thread: newest frames count, and what breaks off is opened again."""
+
+import dataclasses
+import re
+import stat
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from iassf_jax.errors import UserError
+
+_TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
+_RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
+_KEPT_SECONDS = 0.5  # of frames, beside the delay
+_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|srt|rtmp)://")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One frame: uint8[H, W, 3] (R, G, B) or uint8|uint16[H, W], its number, and when it came.
+
+    The time is of `time.monotonic`; of a file, when the frame was due.
+    """
+
+    number: int
+    time: float
+    image: np.ndarray
+
+
+class Begin(threading.Event):
+    """When files begin to play; `time` says when it was set."""
+
+    time = 0.0
+
+    def set(self) -> None:
+        """Files play from now on."""
+        if not self.is_set():
+            self.time = time.monotonic()
+            super().set()
+
+
+class Camera:
+    """Reads a source in a thread.
+
+    Attributes:
+        state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
+        problem: what went wrong, in one line.
+    """
+
+    def __init__(
+        self,
+        source: str | int,
+        news: threading.Condition,
+        begin: Begin,
+        grey: bool = False,
+        keep: float = 0.0,
+    ) -> None:
+        """Starts reading.
+
+        Args:
+            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp, srt).
+            news: is notified of every frame and of every change of `state`.
+            begin: a file stands at its first frame until this is set.
+            grey: 16 bits and one channel stay where the source has them.
+            keep: seconds of frames to keep for `nearest`, beside half a second.
+
+        Raises:
+            UserError: no such file.
+        """
+        self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
+        self.state, self.problem = "opening", ""
+        self._kind = _kind(self.source)
+        self._news, self._begin = news, begin
+        self._grey, self._keep = grey, keep + _KEPT_SECONDS
+        self._frames: deque[Frame] = deque()
+        self._number = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"camera {source}", daemon=True)
+        self._thread.start()
+
+    def newest(self) -> Frame | None:
+        """The last frame."""
+        with self._news:
+            return self._frames[-1] if self._frames else None
+
+    def nearest(self, moment: float) -> Frame | None:
+        """Of the frames that are kept, the one that came nearest to a moment."""
+        with self._news:
+            return min(self._frames, key=lambda frame: abs(frame.time - moment), default=None)
+
+    def close(self) -> None:
+        """Stops reading; a read that hangs ends with the process."""
+        self._stop.set()
+        self._thread.join(0.5)
+
+    def _run(self) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            reader = _opened(self.source, self._kind, self._grey)
+            before = self._number
+            if reader is not None:
+                self._read(reader)
+                reader.release()
+            if self._number == 0:
+                self._set("failed", f"{self.source}: gives no frame: check the camera, the file or the address")
+                return
+            if self._kind == "file":
+                self._set("ended", f"{self.source}: is at its end")
+                return
+            self._set("lost", f"{self.source}: broke off")
+            tries = 0 if self._number > before else tries + 1
+            self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
+
+    def _read(self, reader: cv2.VideoCapture) -> None:
+        """Reads to the end of the source; a file at its own pace."""
+        rate = reader.get(cv2.CAP_PROP_FPS)
+        pause = 1 / (rate if 0 < rate < 1000 else 25) if self._kind == "file" else 0.0
+        if pause:
+            self._play(reader, pause)
+            return
+        while not self._stop.is_set():
+            there, image = reader.read()
+            if not there or image is None:
+                return
+            self._add(image, time.monotonic())
+
+    def _play(self, reader: cv2.VideoCapture, pause: float) -> None:
+        """A file: its first frame, and from the beginning on each at its time; what comes too late is passed over."""
+        there, image = reader.read()
+        due = time.monotonic()
+        while there and image is not None and not self._stop.is_set():
+            self._add(image, due)
+            if self._number == 1:
+                while not self._begin.wait(0.2):
+                    if self._stop.is_set():
+                        return
+                due = self._begin.time
+            due += pause
+            while due + pause < time.monotonic() and reader.grab():
+                self._number += 1
+                due += pause
+            self._stop.wait(max(0.0, due - time.monotonic()))
+            there, image = reader.read()
+
+    def _add(self, image: np.ndarray, moment: float) -> None:
+        image = _channels(image, self._grey)
+        with self._news:
+            self._number += 1
+            self._frames.append(Frame(self._number, moment, image))
+            while len(self._frames) > 1 and self._frames[0].time < moment - self._keep:
+                self._frames.popleft()
+            self.state, self.problem = "running", ""
+            self._news.notify_all()
+
+    def _set(self, state: str, problem: str) -> None:
+        with self._news:
+            self.state, self.problem = state, problem
+            self._news.notify_all()
+
+
+def _kind(source: str | int) -> str:
+    """What a source is: "device", "stream", "pipe" or "file"."""
+    if isinstance(source, int):
+        return "device"
+    if _STREAM.match(source):
+        return "stream"
+    try:
+        mode = Path(source).stat().st_mode
+    except OSError:
+        raise UserError(
+            f"{source}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{source}: is a folder: give a device's number, a file, a pipe, or an address")
+    if stat.S_ISCHR(mode):
+        return "device"
+    return "file" if stat.S_ISREG(mode) else "pipe"
+
+
+def _opened(source: str | int, kind: str, grey: bool) -> cv2.VideoCapture | None:
+    if kind == "device":
+        reader = cv2.VideoCapture(source)
+        reader.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    else:
+        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
+        reader = cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
+    if not reader.isOpened():
+        reader.release()
+        return None
+    if grey and _is_16_bit(reader):
+        reader.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    return reader
+
+
+def _is_16_bit(reader: cv2.VideoCapture) -> bool:
+    """Whether the frames are grey values of 16 bits, which OpenCV would reduce to 8."""
+    codes = (int(reader.get(name)) & 0xFFFFFFFF for name in (cv2.CAP_PROP_CODEC_PIXEL_FORMAT, cv2.CAP_PROP_FOURCC))
+    pixels, codec = (code.to_bytes(4, "little") for code in codes)
+    return pixels == b"Y1\x00\x10" or codec == b"Y16 "  # as FFmpeg and Video4Linux name them
+
+
+def _channels(image: np.ndarray, grey: bool) -> np.ndarray:
+    """R, G, B of OpenCV's order; of a grey source one channel."""
+    if image.ndim == 3 and image.shape[2] == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB)
+    return image.reshape(image.shape[:2])

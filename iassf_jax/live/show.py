@@ -1,0 +1,75 @@
+"""`iassf-jax live`: shows what the loop gives, and listens to keys."""
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from iassf_jax.data import images
+from iassf_jax.live.loop import Live
+from iassf_jax.live.outputs import Recording
+from iassf_jax.live.views import VIEWS, render
+
+KEYS = "v view, h H haze taken off less more, i I infrared less more, r record, s still, q quit"
+
+
+class Show:
+    """The state that keys change.
+
+    Attributes:
+        view: of `VIEWS`.
+        shown: pictures so far.
+    """
+
+    def __init__(self, live: Live, output: Any, view: str = VIEWS[0], folder: str | Path = ".") -> None:
+        """Args: the loop, where pictures go, what is shown first, and the folder of recordings and stills."""
+        self.live, self.output, self.view, self.folder = live, output, view, Path(folder)
+        self.shown = 0
+        self._recording: Recording | None = None
+        self._note = ""
+
+    def run(self, most: int | None = None) -> None:
+        """Shows results until a source ends, the user leaves, or `most` are shown."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.output.close)
+            stack.callback(self._stop_recording)
+            stack.enter_context(self.live)
+            for frame in self.live:
+                picture = render(frame, self.view, self._note)
+                now = time.monotonic()
+                if self._recording:
+                    self._recording.show(picture, now)
+                self.shown += 1
+                key = self.output.show(picture, now)
+                if key == "q" or self.shown == most:
+                    return
+                self.press(key, frame.fused)
+
+    def press(self, key: str, fused: Any = None) -> None:
+        """What a key does; see `KEYS`. Other keys do nothing."""
+        strengths = self.live.strengths
+        steps = {"h": ("dehaze", -0.1), "H": ("dehaze", 0.1), "i": ("infrared", -0.1), "I": ("infrared", 0.1)}
+        if key in steps:
+            name, step = steps[key]
+            value = round(min(1.0, max(0.0, getattr(strengths, name) + step)), 2)
+            self.live.strengths = dataclasses.replace(strengths, **{name: value})
+            self._note = f"{name} {value:.1f}"
+        elif key == "v":
+            self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+            self._note = self.view
+        elif key == "s" and fused is not None:
+            path = self.folder / time.strftime("still-%Y%m%d-%H%M%S.png")
+            images.write_image(path, fused)
+            self._note = f"saved {path.name}"
+        elif key == "r" and self._recording:
+            self._note = f"saved {self._recording.path.name}"
+            self._stop_recording()
+        elif key == "r":
+            self._recording = Recording(self.folder / time.strftime("recording-%Y%m%d-%H%M%S.mp4"), overwrite=True)
+            self._note = "recording"
+
+    def _stop_recording(self) -> None:
+        if self._recording:
+            self._recording.close()
+            self._recording = None

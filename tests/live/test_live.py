@@ -1,0 +1,224 @@
+"""Two sources fused as their frames come: pairs by time, what breaks off and comes back, 16 bits, pipes, keys."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import iassf_jax
+import tiny
+from iassf_jax.align.placing import Placing
+from iassf_jax.align.rig import Rig
+from iassf_jax.cli.main import main
+from iassf_jax.errors import UserError
+from iassf_jax.fuse.fuser import Fuser
+from iassf_jax.live.cameras import Begin, Camera
+from iassf_jax.live.outputs import Recording, WebStream, open_output
+from iassf_jax.live.show import Show
+from iassf_jax.live.views import VIEWS, render
+
+SIZE = (32, 48)
+
+
+@pytest.fixture(scope="module")
+def fuser():
+    return Fuser(tiny.weights())
+
+
+def film(path, count, rate, step=5):
+    """Frame i is grey of level `step` i."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, SIZE[::-1])
+    for i in range(count):
+        writer.write(np.full((*SIZE, 3), step * i, np.uint8))
+    writer.release()
+    return str(path)
+
+
+def raw_film(path, count):
+    """14 bits of 16, as thermal cameras give them."""
+    settings = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), 10, SIZE[::-1], settings)
+    for _ in range(count):
+        writer.write((7000 + np.arange(SIZE[0] * SIZE[1]).reshape(SIZE)).astype(np.uint16))
+    writer.release()
+    return str(path)
+
+
+def free_port():
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
+
+
+def started(source, **options):
+    begin = Begin()
+    begin.set()
+    return Camera(source, threading.Condition(), begin, **options)
+
+
+def wait_for(condition, seconds=15):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_pairs_of_uneven_rates_are_matched_by_time(fuser, tmp_path):
+    """Both films brighten by 60 levels a second."""
+    visible, infrared = film(tmp_path / "v.avi", 20, 20, 3), film(tmp_path / "i.avi", 8, 8, 7.5)
+    frames = list(iassf_jax.live(visible, infrared, fuser=fuser, smoothing_seconds=0))
+    assert 3 <= len(frames) <= 21
+    for frame in frames[1:]:
+        assert abs(float(frame.visible.mean()) - float(frame.infrared.mean())) < 60 * 0.15 + 4
+        assert frame.fused.shape == (*SIZE, 3) and not frame.stale
+    assert [frame.time for frame in frames] == sorted(frame.time for frame in frames)
+
+
+def test_the_delay_is_that_of_the_infrared_frame(fuser, tmp_path):
+    visible, infrared = film(tmp_path / "v.avi", 40, 20, 3), film(tmp_path / "i.avi", 40, 20, 3)
+    frames = list(iassf_jax.live(visible, infrared, fuser=fuser, infrared_delay=0.5))[-5:]
+    assert len(frames) == 5
+    for frame in frames:
+        assert float(frame.infrared.mean()) - float(frame.visible.mean()) == pytest.approx(30, abs=12)
+
+
+def test_a_slow_reader_sees_new_frames(fuser, tmp_path):
+    visible, infrared = film(tmp_path / "v.avi", 60, 40, 4), film(tmp_path / "i.avi", 60, 40, 4)
+    frames = []
+    for frame in iassf_jax.live(visible, infrared, fuser=fuser):
+        frames.append(frame)
+        time.sleep(0.3)
+    assert frames[-1].dropped > 20
+    levels = [float(frame.visible.mean()) for frame in frames]  # 160 a second
+    for frame, level in zip(frames[1:], levels[1:], strict=True):
+        assert level == pytest.approx(4 * round((frame.time - frames[1].time) * 40) + levels[1], abs=6)
+
+
+def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
+    port = free_port()
+    picture = np.full((*SIZE, 3), 120, np.uint8)
+    stop, server = threading.Event(), [WebStream(f"http://127.0.0.1:{port}")]
+
+    def feed():
+        while not stop.is_set():
+            for stream in list(server):
+                stream.show(picture, 0)
+            time.sleep(0.03)
+
+    threading.Thread(target=feed, daemon=True).start()
+    states = []
+    address = f"http://127.0.0.1:{port}/a.mjpg"
+    with iassf_jax.live(address, address, fuser=fuser) as live:
+        end = time.monotonic() + 60
+        for frame in live:
+            assert time.monotonic() < end, states
+            if not states or states[-1] != frame.stale:
+                states.append(frame.stale)
+                if len(states) == 1:
+                    server.pop().close()
+                elif len(states) == 2:
+                    assert "broke off" in frame.message
+                    marked = render(frame, "fused")
+                    assert (marked[0, :, 0] > 200).all()
+                    server.append(WebStream(f"http://127.0.0.1:{port}"))
+                else:
+                    break
+    stop.set()
+    server.pop().close()
+    assert states == [False, True, False]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_a_camera(tmp_path):
+    data = Path(film(tmp_path / "v.avi", 12, 10)).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    camera = started(str(pipe))
+    for expected in (1, 13):  # it is opened again
+        writer = threading.Thread(target=lambda: pipe.write_bytes(data), daemon=True)
+        writer.start()
+        wait_for(lambda: (frame := camera.newest()) and frame.number >= expected and camera.state == "lost")  # noqa: B023
+        writer.join(5)
+    assert camera.newest().number == 24 and camera.newest().image.shape == (*SIZE, 3)
+    camera.close()
+
+
+def test_thermal_data_of_16_bits_stay_and_are_stretched(fuser, tmp_path):
+    infrared, visible = raw_film(tmp_path / "i.mkv", 5), film(tmp_path / "v.avi", 5, 10)
+    camera = started(infrared, grey=True)
+    wait_for(lambda: camera.newest() is not None)
+    image = camera.newest().image
+    assert image.dtype == np.uint16 and image.min() == 7000 and image.shape == SIZE
+    camera.close()
+    frame = next(iter(iassf_jax.live(visible, infrared, fuser=fuser)))
+    assert frame.infrared.min() == 0 and frame.infrared.max() == 1
+
+
+def test_a_rig_places_the_infrared_frames(fuser, tmp_path):
+    visible, infrared = film(tmp_path / "v.avi", 3, 10, 50), film(tmp_path / "i.avi", 3, 10, 50)
+    rig = Rig(np.array([[1, 0, -16.0], [0, 1, 0], [0, 0, 1]]), SIZE[::-1], SIZE[::-1])
+    frame = next(iter(iassf_jax.live(visible, infrared, fuser=fuser, placing=Placing(rig, crop_to_overlap=True))))
+    assert frame.fused.shape == (32, 32, 3)
+
+
+def test_the_command_records_and_tells_what_is_wrong(tmp_path, capsys):
+    visible, infrared = film(tmp_path / "v.avi", 4, 10, 40), film(tmp_path / "i.avi", 4, 10, 40)
+    (tmp_path / "text.mp4").write_text("hello")
+    cases = [
+        (["--visible", str(tmp_path / "none.mp4"), "--infrared", infrared], "is not there"),
+        (["--visible", str(tmp_path / "text.mp4"), "--infrared", infrared], "gives no frame"),
+        (["--visible", visible, "--infrared", infrared, "--output", "o.gif"], "ends in one of"),
+        (["--visible", visible, "--infrared", infrared, "--output", "rtsp://x"], "http"),
+        (["--visible", visible, "--infrared", infrared, "--infrared-delay", "nan"], "infrared_delay"),
+        (["--visible", visible, "--infrared", infrared, "--crop-to-overlap"], "--rig"),
+    ]
+    for arguments, words in cases:
+        where = [] if "--output" in arguments else ["--output", str(tmp_path / "o.avi")]
+        with pytest.raises(SystemExit) as leave:
+            main(["live", *arguments, *where])
+        assert words in leave.value.code and "\n" not in leave.value.code
+    assert not list(tmp_path.glob(".*")) and not (tmp_path / "o.avi").exists()
+
+
+def test_keys_change_what_is_shown_and_kept(fuser, tmp_path):
+    class Keyboard:
+        def __init__(self, keys):
+            self.keys, self.pictures = list(keys), []
+
+        def show(self, picture, seconds):
+            self.pictures.append(picture)
+            return self.keys.pop(0) if self.keys else "q"
+
+        def close(self):
+            pass
+
+    visible, infrared = film(tmp_path / "v.avi", 60, 30, 4), film(tmp_path / "i.avi", 60, 30, 4)
+    keyboard = Keyboard("hiirvvvsr")
+    show = Show(iassf_jax.live(visible, infrared, fuser=fuser), keyboard, folder=tmp_path)
+    show.run()
+    assert (show.live.strengths.dehaze, show.live.strengths.infrared) == (0.9, 0.8)
+    assert show.view == VIEWS[3] and keyboard.pictures[-1].shape == (32, 96, 3)
+    assert len(list(tmp_path.glob("still-*.png"))) == 1 and len(list(tmp_path.glob("recording-*.mp4"))) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_recording_keeps_time(tmp_path):
+    recording = Recording(tmp_path / "o.avi")
+    for moment in (100.0, 100.05, 101.0):
+        recording.show(np.full((33, 47, 3), 90, np.uint8), moment)
+    assert not (tmp_path / "o.avi").exists()
+    recording.close()
+    assert cv2.VideoCapture(str(tmp_path / "o.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 11
+
+
+def test_a_window_needs_a_screen(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="screen"):
+        open_output("window")
