@@ -208,8 +208,8 @@ def test_align_then_fuse_as_a_user_does(pairs, tmp_path, capsys):
     assert images.image_size(tmp_path / "rig_overlay.png") == (4 * 360, 960)
     assert "score" in capsys.readouterr().out
     options = Options(placing=Placing(Rig.read(tmp_path / "rig.json")))
-    made, _, problems = fuse_files(Fuser(tiny.weights()), *inputs, tmp_path / "fused", options)
-    assert len(made) == 4 and not problems
+    outcome = fuse_files(Fuser(tiny.weights()), *inputs, tmp_path / "fused", options)
+    assert len(outcome.made) == 4 and not outcome.problems
     settings = json.loads((tmp_path / "fused/manifest.json").read_text())["settings"]
     assert settings["placing"]["matrix"] == Rig.read(tmp_path / "rig.json").matrix.tolist()
     with pytest.raises(SystemExit) as leave:

@@ -28,13 +28,15 @@ class Network:
         self.density, self.seen = density, []
 
     def fuse_prepared(self, pair, strengths):
-        visible, infrared, _ = pair
+        visible, infrared, border = pair
         self.seen.append((visible, infrared))
         self.strengths = strengths
         grey = images.to_8_bits(np.rint(65535 * images.to_float(infrared)).astype(np.uint16))
         density = np.linspace(0, 1, grey.size, dtype=np.float32).reshape(grey.shape) if self.density else None
         weights = {"vi": np.float32([0.25, 0.75]), "ir": np.float32([0.5, 0.5])} if self.density else {}
-        return fuser.Result(np.repeat(grey[..., None], 3, 2), images.to_8_bits(visible)[:, ::-1], density, weights)
+        out = {"dehazed": images.to_8_bits(visible)[:, ::-1], "fused": np.repeat(grey[..., None], 3, 2)}
+        out = fuser.without_border(out, border)
+        return fuser.Result(out["fused"], out["dehazed"], density, weights)
 
 
 @pytest.fixture
