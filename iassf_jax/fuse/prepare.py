@@ -224,7 +224,8 @@ def _saturation(x: Array) -> float:
         return math.nan  # told later
     step = max(1, max(x.shape[:2]) // 256)
     sample = x[::step, ::step].astype(np.float64)
-    return float((sample.max(axis=2) - sample.min(axis=2)).mean() / max(abs(float(sample.mean())), 1e-9))
+    with np.errstate(over="ignore", invalid="ignore"):  # told later
+        return float((sample.max(axis=2) - sample.min(axis=2)).mean() / max(abs(float(sample.mean())), 1e-9))
 
 
 def _resized(x: Array, size: tuple[int, int]) -> Array:
