@@ -55,6 +55,19 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: lists every one that cannot work.
     """
+    problems = _problems_of_numbers(config)
+    with_truth = config["data"].get("with_truth", False)
+    problems += _problems_of_optim(config["optim"], config["train"])
+    problems += _problems_of_loss(config["loss"], with_truth)
+    if with_truth != (config["model"].get("reconstruction") == "physical"):
+        problems.append("data.with_truth and model.reconstruction='physical' go together: set both or neither")
+    problems += _problems_of_images(config["data"], with_truth)
+    problems += _problems_of_haze(config["data"])
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _problems_of_numbers(config: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, (low, high) in _RANGES.items():
         value: Any = config
@@ -65,63 +78,72 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not low <= value <= high:
             limit = f"{low:g} or more" if high == _MOST_STEPS else f"{low:g} to {high:g}"
             problems.append(f"{name} is {value}: use {limit}")
-    if config["optim"]["min_learning_rate"] > config["optim"]["learning_rate"]:
+    return problems
+
+
+def _problems_of_optim(optim: Mapping[str, Any], train: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if optim["min_learning_rate"] > optim["learning_rate"]:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
-    if config["optim"].get("schedule_every", "step") not in SCHEDULES:
+    if optim.get("schedule_every", "step") not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
-    with_truth = config["data"].get("with_truth", False)
-    loss = haze_loss if with_truth else paper_loss
-    settings = [
-        x.name for x in inspect.signature(loss).parameters.values() if x.default is not x.empty and x.name != "bound"
-    ]
-    problems += [f"loss has {name!r}: use {', '.join(settings)}" for name in config["loss"] if name not in settings]
-    for name in ("beta", "transmission", "airlight", "hidden"):
-        if not 0 <= config["loss"].get(name, 0.0) <= 1e6:
-            problems.append(f"loss.{name} is {config['loss'][name]}: use 0 to 1e6")
-    names = config["optim"].get("trainable", ())
+    names = optim.get("trainable", ())
     if not all(isinstance(name, str) for name in names):
         problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('mspe_fm',), or () for all")
-    if not (config["train"]["steps"] or config["train"]["epochs"]):
+    if not (train["steps"] or train["epochs"]):
         problems.append("train.steps and train.epochs are both 0: set one")
-    kinds, known = config["data"]["haze"]["kinds"], (*HAZE_KINDS, "stored")
-    problems += [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
-    if not kinds or isinstance(kinds, str):
-        problems = ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
-    for name, low in (("permute_chance", 0), ("min_scale", 0.01)):  # configs of older runs have neither
-        value = config["data"].get(name, 1)
+    return problems
+
+
+def _problems_of_loss(loss: Mapping[str, Any], with_truth: bool) -> list[str]:
+    parameters = inspect.signature(haze_loss if with_truth else paper_loss).parameters.values()
+    settings = [x.name for x in parameters if x.default is not x.empty and x.name != "bound"]
+    problems = [f"loss has {name!r}: use {', '.join(settings)}" for name in loss if name not in settings]
+    for name in ("beta", "transmission", "airlight", "hidden"):
+        if not 0 <= loss.get(name, 0.0) <= 1e6:
+            problems.append(f"loss.{name} is {loss[name]}: use 0 to 1e6")
+    return problems
+
+
+def _problems_of_images(data: Mapping[str, Any], with_truth: bool) -> list[str]:
+    problems = []
+    for name, low in (("permute_chance", 0), ("min_scale", 0.01)):
+        value = data.get(name, 1)
         if not low <= value <= 1:
             problems.append(f"data.{name} is {value}: use {low:g} to 1")
-    size = config["data"].get("whole_size", ())
+    size = data.get("whole_size", ())
     sizes = whole_sizes(size)
     if not all(len(sides) == 2 and all(type(n) is int and n > 0 for n in sides) for sides in sizes):
         problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
-    elif config["data"]["rotations"] and any(height != width for height, width in sizes):
+    elif data["rotations"] and any(height != width for height, width in sizes):
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
-    if with_truth != (config["model"].get("reconstruction") == "physical"):
-        problems.append("data.with_truth and model.reconstruction='physical' go together: set both or neither")
-    if with_truth and (not sizes or "stored" in kinds):
+    if with_truth and (not sizes or "stored" in data["haze"]["kinds"]):
         problems.append("data.with_truth needs a data.whole_size, and haze that is made here: leave 'stored' out")
-    window = config["data"].get("window", (1.0, 1.0))
+    window = data.get("window", (1.0, 1.0))
     if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
         problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")
     try:
-        parse_percentiles(config["data"].get("infrared_percentiles", "none"))
+        parse_percentiles(data.get("infrared_percentiles", "none"))
     except UserError as error:
         problems.append(f"data.infrared_percentiles: {error}")
-    problems += degrade.problems_of(config["data"].get("degrade", {}))
-    problems += relight.problems_of(config["data"].get("relight", {}))
-    if config["data"].get("relight", {}).get("chance") and "stored" in kinds:
+    return problems + degrade.problems_of(data.get("degrade", {})) + relight.problems_of(data.get("relight", {}))
+
+
+def _problems_of_haze(data: Mapping[str, Any]) -> list[str]:
+    kinds, known = data["haze"]["kinds"], (*HAZE_KINDS, "stored")
+    if not kinds or isinstance(kinds, str):
+        return ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
+    problems = [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
+    if data.get("relight", {}).get("chance") and "stored" in kinds:
         problems.append("data.relight changes clear images, but stored haze keeps its light: set its chance to 0")
-    problems += _problems_of_ranges(config["data"]["haze"]["ranges"])
-    if "depth" in kinds and config["data"]["source"] == "pairs":
-        data = config["data"]
+    problems += _problems_of_ranges(data["haze"]["ranges"])
+    if "depth" in kinds and data["source"] == "pairs":
         if data["depth_meaning"] not in DEPTH_MEANINGS or not 0 < data["depth_scale"] < math.inf:
             problems.append(
                 "data.haze.kinds has 'depth': give a root or data.folders with depth maps, and say what they hold by "
                 f"data.depth_meaning ({', '.join(DEPTH_MEANINGS)}) and a data.depth_scale > 0; or use another kind"
             )
-    if problems:
-        raise UserError("; ".join(problems))
+    return problems
 
 
 def check_workers(data: Mapping[str, Any]) -> None:
