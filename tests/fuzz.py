@@ -105,7 +105,7 @@ def _array(rng: np.random.Generator) -> Any:
         lambda x: x,
         np.ma.masked_array,
         lambda x: x.tolist(),
-        lambda x: x[::-1],
+        lambda x: x[::-1] if x.ndim else x,
         lambda x: [x, 3],
         str,
     )

@@ -146,10 +146,16 @@ def _with_config_path(argv: list[str]) -> list[str]:
 
 
 def _check_overrides(argv: list[str]) -> None:
-    """Raises UserError for a `--config.FIELD` that the config does not have, with the nearest one that it has."""
+    """Raises UserError for a `--config.FIELD` that the config does not have, with the nearest one that it has.
+
+    Says nothing of a file that is no config.
+    """
     alone = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", None, flag_values=alone)
-    _parsed(alone, [argv[0], *(word for word in argv[1:] if word.startswith("--config="))])
+    try:
+        _parsed(alone, [argv[0], *(word for word in argv[1:] if word.startswith("--config="))])
+    except Exception:  # the file itself is no config
+        return
     for word in argv[1:]:
         name = word.lstrip("-").partition("=")[0]
         if not name.startswith("config."):

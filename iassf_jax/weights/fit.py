@@ -44,7 +44,8 @@ def fit_weights(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> An
     side = settings.get("prompt_size")
     if side and weights.model.get("prompt_size", side) != side:
         weights = with_prompt_size(weights, side)
-    if settings.get("reconstruction") != weights.model.get("reconstruction"):
+    # Not to "direct": it would have to learn all that the other two take from the images.
+    if settings.get("reconstruction") not in (weights.model.get("reconstruction"), "direct"):
         weights = with_fresh_heads(weights, {**dict(model)}, seed)
         settings |= {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
     _refuse(weights, settings)

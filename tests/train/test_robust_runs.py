@@ -136,6 +136,7 @@ DAMAGES = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of threads that Orbax leaves behind
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, data, tmp_path, monkeypatch):
     """All kinds of damage, one after the other in one process: what is trained again ends as if nothing had been."""
     expected = weights(whole)
@@ -260,7 +261,7 @@ def test_a_full_disk_is_one_line_and_the_newest_checkpoint_goes_on(tmp_path, who
     """A file may have 20 kB at first: the picture of the validation does not fit."""
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
-    line = refuse(train(tmp_path / "run", data, before="ulimit -f 20"))
+    line = refuse(train(tmp_path / "run", data, "--config.eval.every=5", before="ulimit -f 20"))
     assert "cannot be written (File too large)" in line
     assert Checkpoints(tmp_path / "run").steps() == [3]
     assert "resuming at step 3" in finish(train(tmp_path / "run", data))
