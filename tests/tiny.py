@@ -7,6 +7,17 @@ from configs import msrs
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.weights.formats import Weights
 
+NARROW = {
+    "name": "iassf",
+    "channels": 8,
+    "prompt_size": 4,
+    "restoration_blocks": (1, 1, 1),
+    "fusion_channels": 4,
+    "fusion_blocks": 3,
+    "heads_per_channels": 4,
+}
+"""The paper's network, narrow, with each of its parts."""
+
 
 def get_config():
     config = msrs.get_config()

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from iassf_jax.models import brightening
 from iassf_jax.models.borders import pad_images
-from iassf_jax.models.brightening import LUMA_601
 from iassf_jax.models.fast.convolutions import depthwise_same, pointwise
 
 Weights = tuple[jax.Array, jax.Array | None]  # kernel and bias of a convolution
@@ -142,8 +142,7 @@ def resize_bilinear_aligned(x: jax.Array, size: Sequence[int]) -> jax.Array:
 
 def luma(images: jax.Array) -> jax.Array:
     """BT.601 luma: float[B, H, W, 3] -> float[B, H, W, 1]."""
-    weights = jnp.asarray(LUMA_601, images.dtype).reshape(1, 1, 1, 3)
-    return (images * weights).sum(axis=-1, keepdims=True)
+    return brightening.luma(images)[..., None]
 
 
 def halve(x: jax.Array) -> jax.Array:

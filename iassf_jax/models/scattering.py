@@ -6,11 +6,10 @@ Source: He et al., "Single Image Haze Removal Using Dark Channel Prior", CVPR 20
 import jax
 import jax.numpy as jnp
 
-from iassf_jax.models.borders import mirror_pad
 from iassf_jax.models.brightening import luma
 from iassf_jax.models.guided_filter import guided_filter
 from iassf_jax.models.haze_density import atmospheric_light, dark_channel, local_minimum
-from iassf_jax.models.windows import sliding
+from iassf_jax.models.windows import box_mean
 
 Number = float | jax.Array
 
@@ -18,6 +17,10 @@ BOUND = 0.1
 """t0: less transmission than this is taken for this: noise is never amplified by more than ten."""
 DETAIL_GAIN = 4.0
 """How much what is finer than the guided filter keeps is amplified at most: in flat places that is noise."""
+AIR_POWER = 12
+"""Of `seen_air`: how much more a haze density of nearly 1 counts than one of 0.8."""
+AIR_PRIOR = 0.02
+"""Of `seen_air`: what the prior counts against a pixel that shows nothing but air."""
 
 
 def first_haze(visible: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -46,12 +49,6 @@ def corrected_transmission(first: jax.Array, correction: jax.Array) -> jax.Array
     return jnp.exp(jnp.log(first) * jnp.exp(jnp.clip(correction, -8.0, 3.0)))
 
 
-AIR_POWER = 12
-"""Of `seen_air`: how much more a haze density of nearly 1 counts than one of 0.8."""
-AIR_PRIOR = 0.02
-"""Of `seen_air`: what the prior counts against a pixel that shows nothing but air."""
-
-
 def seen_air(visible: jax.Array, t: jax.Array, prior: jax.Array, sureness: jax.Array) -> jax.Array:
     """Air light A where it can be seen: the mean colour of the haziest pixels around, far ones along the horizon too.
 
@@ -67,25 +64,17 @@ def seen_air(visible: jax.Array, t: jax.Array, prior: jax.Array, sureness: jax.A
     Returns:
         float32[B, h, w, 3].
     """
-    density = AIR_POWER * jnp.log(jnp.maximum(1 - t, 1e-3))
+    density = jnp.maximum(1 - t, 1e-3)
     largest = jax.lax.stop_gradient(density.max(axis=(1, 2), keepdims=True))
-    weight = jnp.exp(density - 0.5 * largest + jnp.clip(sureness, -3, 3))
+    weight = (density / jnp.sqrt(largest)) ** AIR_POWER * jnp.exp(jnp.clip(sureness, -3, 3))
     planes = jnp.concatenate([weight[None], jnp.moveaxis(weight[..., None] * visible, -1, 0)])
     planes = planes.reshape(-1, *t.shape[1:])
     height, width = t.shape[1:]
-    for _ in range(2):
-        planes = _mean_around(planes, max(1, height // 24), max(1, width // 8))
+    around = max(1, height // 24), max(1, width // 8)
+    planes = box_mean(box_mean(planes, around, around), around, around)
     weights, *colours = planes.reshape(4, *t.shape)
     found = jnp.stack(colours, axis=-1) + AIR_PRIOR * prior
     return found / (weights + AIR_PRIOR)[..., None]
-
-
-def _mean_around(x: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Mean of [N, h, w] over windows of rows and columns on each side."""
-    for axis, radius in ((1, rows), (2, columns)):
-        padded = mirror_pad(x, radius, radius, axis, "symmetric")
-        x = sliding(padded, 2 * radius + 1, axis, jnp.add) / (2 * radius + 1)
-    return x
 
 
 def dehaze(

@@ -31,19 +31,29 @@ def sliding(x: jax.Array, window: int, axis: int, combine: Callable[[jax.Array, 
         power, width = combine(piece(power, 0, length), piece(power, width, length)), 2 * width
 
 
-def box_sum(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
-    """Sum over the window of offsets -before ... +after in both directions; exact for integers.
+def box_sum(
+    x: jax.Array, before: int | tuple[int, int], after: int | tuple[int, int], border: str = "symmetric"
+) -> jax.Array:
+    """Sum over the window of offsets -before ... +after; exact for integers.
 
     Args:
         x: float|int32[B, H, W].
-        before, after: window in pixels; may exceed the image, which is then mirrored repeatedly.
+        before, after: window in pixels, of rows and columns where they are two; may exceed the image, which is then
+            mirrored repeatedly.
         border: "symmetric" repeats the edge pixel (OpenCV's BORDER_REFLECT), "reflect" does not (BORDER_REFLECT_101).
     """
-    for axis in (1, 2):
-        x = sliding(mirror_pad(x, before, after, axis, border), before + after + 1, axis, jnp.add)
+    for axis, first, last in zip((1, 2), _both(before), _both(after), strict=True):
+        x = sliding(mirror_pad(x, first, last, axis, border), first + last + 1, axis, jnp.add)
     return x
 
 
-def box_mean(x: jax.Array, before: int, after: int, border: str = "symmetric") -> jax.Array:
+def box_mean(
+    x: jax.Array, before: int | tuple[int, int], after: int | tuple[int, int], border: str = "symmetric"
+) -> jax.Array:
     """Mean over the window of `box_sum`."""
-    return box_sum(x, before, after, border) / (before + after + 1) ** 2
+    rows, columns = (first + last + 1 for first, last in zip(_both(before), _both(after), strict=True))
+    return box_sum(x, before, after, border) / (rows * columns)
+
+
+def _both(n: int | tuple[int, int]) -> tuple[int, int]:
+    return n if isinstance(n, tuple) else (n, n)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tiny
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.models import build_model
@@ -12,15 +13,7 @@ from iassf_jax.models.borders import steady_border
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.models.prompts import PGM
 
-SMALL = {
-    "name": "iassf",
-    "channels": 8,
-    "prompt_size": 4,
-    "restoration_blocks": (1, 1, 1),
-    "fusion_channels": 4,
-    "fusion_blocks": 3,
-    "heads_per_channels": 4,
-}
+SMALL = tiny.NARROW
 # Switch -> top modules that it takes away (all others stay).
 REMOVED = {
     "without_ir": {"pgm_ir", "peb_ir"},

@@ -5,24 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tiny
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.maps import MapPredictor
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.models import build_model, guided_filter, resampling, scattering
 from iassf_jax.models.parameters import smallest_pair
 
-SMALL = {
-    "name": "iassf",
-    "reconstruction": "physical",
-    "working_size": 64,
-    "patch": 2,
-    "channels": 8,
-    "prompt_size": 4,
-    "restoration_blocks": (1, 1, 1),
-    "fusion_channels": 4,
-    "fusion_blocks": 3,
-    "heads_per_channels": 4,
-}
+SMALL = {**tiny.NARROW, "reconstruction": "physical", "working_size": 64, "patch": 2}
 
 
 def rng(seed=0):

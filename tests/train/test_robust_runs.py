@@ -87,6 +87,13 @@ def train(workdir, data, *flags, before=""):
     return start(workdir, "off", *flags, config="tests/one_layer.py", before=before, ONE_LAYER_ROOT=str(data))
 
 
+def seconds_of(workdir, data, *flags):
+    """How long a run takes that nothing disturbs."""
+    began = time.monotonic()
+    finish(train(workdir, data, *flags))
+    return time.monotonic() - began
+
+
 def weights(workdir):
     return runs.weights(workdir, one_layer)
 
@@ -224,9 +231,7 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path, data):
 def test_kills_at_random_moments_change_nothing(tmp_path, whole, data):
     """Also while a checkpoint is saved, as one is after each step; in the end, the parameters are the same bits."""
     rng, flags = random.Random(0), ["--config.checkpoint.every=1", "--config.checkpoint.keep=10"]
-    began = time.monotonic()
-    finish(train(tmp_path / "calm", data, *flags))
-    seconds = time.monotonic() - began
+    seconds = seconds_of(tmp_path / "calm", data, *flags)
     for _ in range(20):
         process = train(tmp_path / "run", data, *flags)
         time.sleep(rng.uniform(0.5, 1.1) * seconds)
@@ -243,9 +248,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, whole, data):
 def test_signals_at_random_moments_end_a_run_quietly(tmp_path, whole, data, number):
     """While it loads, compiles, trains, validates and saves; what follows ends with the same bits."""
     rng, flags = random.Random(number), ["--config.checkpoint.every=1", "--config.eval.every=1"]
-    began = time.monotonic()
-    finish(train(tmp_path / "calm", data, *flags))
-    seconds = time.monotonic() - began
+    seconds = seconds_of(tmp_path / "calm", data, *flags)
     for _ in range(8):
         process = train(tmp_path / "run", data, *flags)
         time.sleep(rng.uniform(0.3, 1.1) * seconds)
