@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +19,16 @@ def ray_engine(address: str | None, gpus: float | None, workers: int | None) -> 
         gpus: GPUs a worker; None: 1 where the cluster has any, else 0.
         workers: how many; None: as many as there are GPUs for, or one a machine.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each worker is told of as if something were amiss
     try:
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray: pip install 'iassf-jax[ray]'") from None
     if not ray.is_initialized():
         try:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            with warnings.catch_warnings():  # it forks before it starts other programs, which is safe
+                warnings.filterwarnings("ignore", message="os.fork")
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             words = " ".join(str(error).split())[:160]
             raise UserError(f"--address {address}: no Ray cluster answers ({words}): see `ray status`") from None
