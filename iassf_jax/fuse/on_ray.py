@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,6 @@ def ray_engine(address: str | None, gpus: float | None, workers: int | None) -> 
         gpus: GPUs a worker; None: 1 where the cluster has any, else 0.
         workers: how many; None: as many as there are GPUs for, or one a machine.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else each worker is told of as if something were amiss
     try:
         import ray
     except ImportError:
