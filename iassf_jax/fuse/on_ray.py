@@ -26,7 +26,8 @@ def ray_engine(address: str | None, gpus: float | None, workers: int | None) -> 
         try:
             with warnings.catch_warnings():  # it forks before it starts other programs, which is safe
                 warnings.filterwarnings("ignore", message="os.fork")
-                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                settings = {} if address else {"include_dashboard": False}
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
         except (ConnectionError, ValueError, RuntimeError) as error:
             words = " ".join(str(error).split())[:160]
             raise UserError(f"--address {address}: no Ray cluster answers ({words}): see `ray status`") from None

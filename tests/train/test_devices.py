@@ -21,6 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.train import devices, processes
 
 REPOSITORY = Path(__file__).parents[2]
+TELLS = ("20 training and", "compiling ", "step ")  # of a run in which nothing is amiss
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +133,8 @@ def test_a_killed_process_ends_the_other_and_both_go_on(tmp_path, cache, victim)
     _, said = running[1 - victim].communicate(timeout=60)
     assert time.monotonic() - killed_at < 60 and running[1 - victim].returncode not in (0, None)
     running[victim].communicate()
-    assert "Traceback" not in said
-    if victim == 0:  # who is who goes with it: JAX's runtime itself ends the others, in its own words
-        assert "another task died" in said
-    else:
-        assert said.splitlines()[-1].startswith("error: another process of this run has ended"), said
+    told = [line for line in said.splitlines() if not line.startswith(TELLS)]
+    assert len(told) == 1 and told[0].startswith("error: another process of this run has ended"), said
 
     running = start_two(tmp_path, cache, *flags)
     newest = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
@@ -199,6 +197,7 @@ def test_launchers_are_known_by_what_they_set(monkeypatch):
     with processes.joined(None, None, None):
         pass
     joined = []
+    monkeypatch.setattr(processes.last_words, "watch", lambda: None)
     monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *args, **_: joined.append(args))
     for settings in (
         {"SLURM_STEP_NODELIST": "a[1-2]", "SLURM_NTASKS": "2"},
