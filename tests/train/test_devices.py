@@ -210,3 +210,27 @@ def test_launchers_are_known_by_what_they_set(monkeypatch):
             with processes.joined(None, None, None):
                 pass
     assert joined == [(None, None, None)] * 3
+
+
+DUMP = """
+from iassf_jax.train import last_words
+import os, sys
+last_words.watch()
+if {told}:
+    assert last_words.is_mine()
+print("python's", file=sys.stderr)
+os.write(2, b"a library's\\n")
+os.write(2, b"F1130 client.h:80] Terminating because the JAX distributed service detected fatal errors.\\n  @ 0x7f\\n")
+os.abort()
+"""
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_the_runtime_dumps_is_one_line_unless_it_was_told(told):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", DUMP.format(told=told)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == -signal.SIGABRT
+    lines = process.stderr.splitlines()
+    told_now = [line for line in lines if line.startswith("error: another process of this run has ended")]
+    assert len(told_now) == (not told) and sorted(lines) == sorted(["a library's", "python's", *told_now])
