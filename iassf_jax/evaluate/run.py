@@ -21,6 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.baselines import baselines
+from iassf_jax.files import write_bytes
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores, means
@@ -160,8 +161,8 @@ def _write_scores(
     # JSON knows no infinity, the PSNR of equal images.
     finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
     summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
-    images.write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
-    images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
+    write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def _write_report(

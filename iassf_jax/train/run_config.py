@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 from iassf_jax.models import full_settings
 
 CONFIG_FILE = "config.json"
@@ -17,7 +17,7 @@ CONFIG_FILE = "config.json"
 def save_config(workdir: str | Path, config: ConfigDict) -> None:
     """Writes the resolved config into the run's folder."""
     path = Path(workdir) / CONFIG_FILE
-    images.write_bytes(path, (config.to_json_best_effort(indent=2) + "\n").encode())
+    write_bytes(path, (config.to_json_best_effort(indent=2) + "\n").encode())
 
 
 def load_config(workdir: str | Path) -> ConfigDict:

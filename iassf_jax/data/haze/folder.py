@@ -23,6 +23,7 @@ from iassf_jax.data.haze import (
 from iassf_jax.data.images import PathLike
 from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def haze_folder(
     finally:  # also when interrupted: the images that are written need their parameters
         records = {item.stem: item for item in done if isinstance(item, HazeRecord)}
         content = {"images": {stem: asdict(record) for stem, record in sorted({**known, **records}.items())}}
-        images.write_bytes(index, json.dumps(content, indent=1).encode())
+        write_bytes(index, json.dumps(content, indent=1).encode())
     return tuple(records.values()), tuple(item for item in done if isinstance(item, Problem))
 
 
