@@ -87,7 +87,7 @@ def make_optimizer(
     )
     if optim["clip_norm"]:
         optimizer = optax.chain(optax.clip_by_global_norm(optim["clip_norm"]), optimizer)
-    if names := tuple(optim.get("trainable", ())):
+    if names := tuple(optim["trainable"]):
         optimizer = optax.masked(optimizer, functools.partial(trained, names=names))
     if every > 1:
         optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()

@@ -295,7 +295,6 @@ def _from_folder(folder: Path) -> Weights:
     from iassf_jax.train.checkpoints import load_weights  # Orbax takes time and memory that a file does not need
 
     config = load_config(folder).to_dict()
-    config["model"] = current_settings(config["model"])
     try:
         network = build_model(config["model"])
     except UserError as error:
