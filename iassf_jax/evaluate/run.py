@@ -174,7 +174,7 @@ def _write_report(
     has_forests: bool,
     published: Sequence[str],
 ) -> None:
-    renamed = dict(zip(evaluation.SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
+    renamed = {name: f"dehazed {name.upper()}" for name in evaluation.SCORES}  # as in DEHAZING_METRICS
     columns_shown, absent = fusion_columns(has_forests, bool(published))
     methods = []
     for i, (name, of_images) in enumerate(scores.items()):
