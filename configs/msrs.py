@@ -15,7 +15,38 @@ def get_config() -> ConfigDict:
     config.seed = 0  # ours: weights, order, crops, haze
     config.init_from = ""  # ours: weights to start from: a run's or converted folder, .safetensors, .pth
 
-    config.model = model = ConfigDict()
+    config.model = _model()
+    config.loss = loss = ConfigDict()
+    loss.alpha = 2.0  # paper: Table VIII
+    loss.beta = 1.0  # paper: weight of the gradient term
+
+    config.optim = _optim()
+    config.train = train = ConfigDict()
+    train.batch_size = 6  # paper
+    train.epochs = 300  # paper
+    train.steps = 0  # ours: overrides epochs where not 0
+    train.ema_decay = 0.0  # ours: 0 is off
+    train.log_every = 50  # ours
+
+    config.data = _data()
+    config.eval = ConfigDict()
+    config.eval.every = 1000  # ours: steps
+    config.eval.num_images = 16  # ours; 0: no validation
+    config.eval.num_samples = 4  # ours: rows of the picture
+    config.eval.batch_size = 1  # ours: of eval.py
+    config.eval.pad_multiple = 0  # ours: images are padded to multiples of it; 0: to the few sizes of `fuse`
+    config.eval.seed = 0  # ours: haze of validation images that have no hazy file
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 1000  # ours: steps
+    config.checkpoint.keep = 2  # ours
+    config.checkpoint.keep_every = 0  # ours: 0 is off
+    return config.lock()
+
+
+def _model() -> ConfigDict:
+    """The network."""
+    model = ConfigDict()
     model.name = "iassf"
     model.channels = 24  # paper: C (its release)
     model.num_prompts = 5  # paper: N
@@ -37,12 +68,12 @@ def get_config() -> ConfigDict:
     model.without_p_vi = False  # Table VII
     model.without_fb_peb = False  # Table VII
     model.dtype = "float32"  # release; "bfloat16" on a GPU
+    return model
 
-    config.loss = loss = ConfigDict()
-    loss.alpha = 2.0  # paper: Table VIII
-    loss.beta = 1.0  # paper: weight of the gradient term
 
-    config.optim = optim = ConfigDict()
+def _optim() -> ConfigDict:
+    """AdamW and its learning rate."""
+    optim = ConfigDict()
     optim.learning_rate = 2e-4  # paper
     optim.min_learning_rate = 2e-6  # paper
     optim.warmup_steps = 0  # paper silent
@@ -54,15 +85,12 @@ def get_config() -> ConfigDict:
     optim.clip_norm = 0.0  # ours: 0 is off
     optim.trainable = ()  # ours: modules, e.g. ("mspe_fm", "heads/fused"): they alone are trained; (): all
     optim.accumulate_steps = 1  # ours: batches an update
+    return optim
 
-    config.train = train = ConfigDict()
-    train.batch_size = 6  # paper
-    train.epochs = 300  # paper
-    train.steps = 0  # ours: overrides epochs where not 0
-    train.ema_decay = 0.0  # ours: 0 is off
-    train.log_every = 50  # ours
 
-    config.data = data = ConfigDict()
+def _data() -> ConfigDict:
+    """Which pairs, and what is drawn of them anew each epoch."""
+    data = ConfigDict()
     data.source = "pairs"
     data.root = "data/msrs"  # ours; several folders with commas between them: all of them
     data.layout = "auto"
@@ -84,13 +112,25 @@ def get_config() -> ConfigDict:
     data.rotations = False  # ours; the release rotates
     data.num_workers = 0  # ours: worker processes; a few where there is a GPU
     data.haze = ConfigDict({"kinds": ("msrs_release",), "ranges": ConfigDict()})  # paper: drawn anew each epoch
-    data.relight = relight = ConfigDict()  # ours, off: the clear visible image in another light, before any haze
+    data.relight, data.degrade = _relight(), _degrade()
+    data.scenes = ConfigDict({"num_train": 64, "num_val": 8, "height": 240, "width": 320, "seed": 0})  # ours
+    return data
+
+
+def _relight() -> ConfigDict:
+    """Ours, off: the clear visible image in another light, before any haze."""
+    relight = ConfigDict()
     relight.chance = 0.0  # ours
     relight.gain = (0.35, 1.0)  # ours: down to dusk
     relight.gamma = (0.7, 1.8)  # ours
     relight.tint = (-0.12, 0.12)  # ours: added to the gain of each colour
     relight.black = (0.0, 0.06)  # ours: brightness of what was black
-    data.degrade = degrade = ConfigDict()  # ours, all off: what cameras do to the inputs, drawn for each crop
+    return relight
+
+
+def _degrade() -> ConfigDict:
+    """Ours, all off: what cameras do to the inputs, drawn for each crop."""
+    degrade = ConfigDict()
     degrade.noise_chance = 0.0  # ours: of noise on the hazy crop
     degrade.shot_noise = (0.0, 0.001)  # ours: variance at full brightness; 0.001 is a deviation of 8 of 255
     degrade.read_noise = (0.0, 0.01)  # ours: standard deviation in the dark, of 0..1
@@ -104,18 +144,4 @@ def get_config() -> ConfigDict:
     degrade.misaligned_chance = 0.0  # ours: of an infrared image that lies a little off
     degrade.misaligned_by = (-0.01, 0.01)  # ours: shares of the longest side, down and to the right
     degrade.no_infrared_chance = 0.0  # ours: of the hazy image's luma in place of the infrared image
-    data.scenes = ConfigDict({"num_train": 64, "num_val": 8, "height": 240, "width": 320, "seed": 0})  # ours
-
-    config.eval = ConfigDict()
-    config.eval.every = 1000  # ours: steps
-    config.eval.num_images = 16  # ours; 0: no validation
-    config.eval.num_samples = 4  # ours: rows of the picture
-    config.eval.batch_size = 1  # ours: of eval.py
-    config.eval.pad_multiple = 0  # ours: images are padded to multiples of it; 0: to the few sizes of `fuse`
-    config.eval.seed = 0  # ours: haze of validation images that have no hazy file
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.every = 1000  # ours: steps
-    config.checkpoint.keep = 2  # ours
-    config.checkpoint.keep_every = 0  # ours: 0 is off
-    return config.lock()
+    return degrade

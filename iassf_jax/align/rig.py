@@ -11,8 +11,8 @@ import numpy as np
 
 from iassf_jax.align import warps
 from iassf_jax.align.lenses import Lens
-from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 _FORMAT = "iassf_jax rig 1"
 _FEATHER = 0.03  # of the image's longest side: over this the infrared image fades out at its border
@@ -51,7 +51,7 @@ class Rig:
             "lenses": lenses,
             "about": self.about,
         }
-        images.write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, path: str | Path) -> "Rig":

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import stat
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from iassf_jax.data import jpeg
 from iassf_jax.data.image_headers import BadHeader, header_size, png_pixels
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
@@ -35,7 +35,6 @@ MAX_PIXELS = int(_limit_text) if _limit_text.isdecimal() else 1 << 28
 # More than four channels of 64 bits, and what else a file may hold: other pages, previews, profiles.
 _BYTES_PER_PIXEL, _SPARE_BYTES = 32, 1 << 27
 
-SCRATCH = ".iassf-tmp-"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SUFFIXES_16_BIT = (".png", ".tif", ".tiff")
 LUMA_601 = np.array([0.299, 0.587, 0.114])
@@ -321,38 +320,6 @@ def to_uint8(image: Array) -> Array:
 def in_grey(values: Array) -> Array:
     """Numbers in 0..1, such as a haze density, as the grey levels 0..255: float of any shape -> uint8, same shape."""
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-
-
-def scratch_of(target: Path) -> Path:
-    """A temporary name in the same folder, since a rename is atomic only inside one file system; hidden from listings.
-
-    It is short: a target's name may be as long as the file system takes.
-    """
-    return target.with_name(f"{SCRATCH}{os.getpid()}-{threading.get_ident()}{target.suffix}")
-
-
-def write_bytes(path: PathLike, data: bytes) -> None:
-    """Writes a file as a whole or not at all; parent folders are made.
-
-    Args:
-        path: the file to write or replace.
-        data: its content.
-
-    Raises:
-        UserError: the folder or the disk refuses.
-    """
-    target = Path(path)
-    scratch = scratch_of(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            scratch.write_bytes(data)
-            os.replace(scratch, target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or error
-        raise UserError(f"{path}: cannot be written ({why}): check the folder, its permissions and the disk") from None
 
 
 def write_image(path: PathLike, image: Array) -> None:

@@ -7,13 +7,9 @@ the content of an image file or .npy file, so that nothing but the lossy JPEG, w
 
 import contextlib
 import functools
-import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from iassf_jax.data.images import PathLike
 from iassf_jax.data.layouts import SPLITS, Pair, Problem
 from iassf_jax.data.roots import PACK_INDEX, find_pairs_in_roots
 from iassf_jax.errors import UserError
+from iassf_jax.files import new_folder, sha256, write_bytes
 
 _FORMAT = 1
 _NPY = b"\x93NUMPY"
@@ -153,16 +150,11 @@ def open_packed(
 
 def _check_shard(path: Path, size: int, digest: str | None) -> None:
     try:
-        whole = path.stat().st_size == size and (digest is None or _sha256(path) == digest)
+        whole = path.stat().st_size == size and (digest is None or sha256(path) == digest)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): copy the packed folder again") from None
     if not whole:
         raise UserError(f"{path}: is not as it was packed (cut off or damaged): copy the packed folder again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -208,22 +200,16 @@ def pack(
     Raises:
         UserError: no usable pair, a wrong setting, an output that is there already, or nothing can be written.
     """
-    if quality is not None and not 1 <= quality <= 100:
-        raise UserError(f"the JPEG quality is {quality}: use 1 to 100, or pack without loss")
-    if longest_side and longest_side < 32:
-        raise UserError(f"the longest side is {longest_side}: use 32 pixels or more, or 0 for images as they are")
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output}: is there already: give a new folder")
+    _check_settings(output, quality, longest_side)
     find = functools.partial(find_pairs_in_roots, root, layout, folders=folders, val_fraction=val_fraction)
     found = find(split="all", verify=True)
     names = {"visible", "infrared", "depth"} | ({"hazy"} if with_hazy else set())
     try:
-        with _new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
+        with new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
             for done, pair in enumerate(found.pairs):
-                files = {role: path for role, path in pair.files().items() if role in names}
                 record = {}
-                for role, path in files.items():
+                for role, path in ((role, path) for role, path in pair.files().items() if role in names):
                     image = _prepared(role, path, longest_side, stretch and role in ("visible", "hazy"))
                     record[role] = _content(role, path, image, quality, raw)
                 shards.write(msgpack.packb(record))
@@ -235,12 +221,21 @@ def pack(
                 "splits": _splits(found.pairs, find),
                 "shards": shards.close(),
             }
-            images.write_bytes(scratch / PACK_INDEX, (json.dumps(index, indent=1) + "\n").encode())
+            write_bytes(scratch / PACK_INDEX, (json.dumps(index, indent=1) + "\n").encode())
     except (OSError, RuntimeError) as error:  # the second is the writer's
         why = error.strerror if isinstance(error, OSError) else str(error).split(";")[0]
         raise UserError(f"{output}: cannot be written ({why}): check the folder and the disk") from None
-    size = sum(shard["bytes"] for shard in index["shards"])
-    return Packed(len(found.pairs), len(index["shards"]), size, found.problems)
+    written = index["shards"]
+    return Packed(len(found.pairs), len(written), sum(shard["bytes"] for shard in written), found.problems)
+
+
+def _check_settings(output: Path, quality: int | None, longest_side: int) -> None:
+    if quality is not None and not 1 <= quality <= 100:
+        raise UserError(f"the JPEG quality is {quality}: use 1 to 100, or pack without loss")
+    if longest_side and longest_side < 32:
+        raise UserError(f"the longest side is {longest_side}: use 32 pixels or more, or 0 for images as they are")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output}: is there already: give a new folder")
 
 
 def _encoding(quality: int | None, raw: bool) -> str:
@@ -307,27 +302,6 @@ def _splits(pairs: tuple[Pair, ...], find: Callable[..., Any]) -> dict[str, list
     return splits
 
 
-@contextlib.contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the output that becomes the output at the end, or is removed."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        yield scratch
-        scratch.chmod(0o777 & ~_umask())
-        if output.exists():
-            output.rmdir()
-        os.replace(scratch, output)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 class _Shards:
     """Writes records into files of about one size."""
 
@@ -370,5 +344,5 @@ class _Shards:
     def _end_file(self) -> None:
         self._writer.close()
         path = self._path
-        self._done.append({"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
+        self._done.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)})
         self._writer, self._filled = None, 0

@@ -74,7 +74,7 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
 
 
 def _stretched(source: Source, data: Mapping[str, Any]) -> Source:
-    percentiles = parse_percentiles(data.get("infrared_percentiles", "none"))  # configs of older runs have none
+    percentiles = parse_percentiles(data["infrared_percentiles"])
     return StretchedSource(source, percentiles) if percentiles else source
 
 
@@ -131,18 +131,18 @@ class Augment(grain.transforms.RandomMap):
     """
 
     crop: int
+    whole_size: tuple[int, ...]
+    window: tuple[float, float]
+    min_scale: float
     haze: Mapping[str, Any]
-    horizontal_flip: bool = True
-    vertical_flip: bool = True
-    rotations: bool = False
-    degrade: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    whole_size: tuple[int, ...] = ()
-    window: tuple[float, float] = (1.0, 1.0)
-    min_scale: float = 1.0
-    permute_chance: float = 0.0
-    relight: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    with_truth: bool = False
-    infrared_fading: tuple[float, float] = (0.0, 0.0)
+    with_truth: bool
+    infrared_fading: tuple[float, float]
+    permute_chance: float
+    relight: Mapping[str, Any]
+    degrade: Mapping[str, Any]
+    horizontal_flip: bool
+    vertical_flip: bool
+    rotations: bool
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """`index`, and `hazy`, `clear` float32[S, S, 3], `infrared` float32[S, S, 1], S = crop (or `whole_size`).
@@ -209,6 +209,15 @@ class Augment(grain.transforms.RandomMap):
         return min(round(self.crop / math.exp(rng.uniform(math.log(low), 0.0))), longest)
 
 
+def augmentation(data: Mapping[str, Any], whole_size: tuple[int, ...]) -> Augment:
+    """What a config's `data` section says, with one of its sizes of whole images, () for crops."""
+    plain = ("crop", "min_scale", "with_truth", "permute_chance", "horizontal_flip", "vertical_flip", "rotations")
+    settings = {name: data[name] for name in plain}
+    settings |= {name: tuple(data[name]) for name in ("window", "infrared_fading")}
+    settings |= {name: dict(data[name]) for name in ("haze", "relight", "degrade")}
+    return Augment(**settings, whole_size=whole_size)
+
+
 def _faded(infrared: np.ndarray, t: np.ndarray, power: float) -> np.ndarray:
     """The infrared image as seen through haze that is thin for it: towards its mean by t ** power."""
     if not power:
@@ -264,19 +273,14 @@ def train_iterator(
     """
     if len(source) < batch_size:
         raise UserError(f"{len(source)} training pairs do not fill a batch of {batch_size}: lower train.batch_size")
-    names = ("horizontal_flip", "vertical_flip", "rotations", "min_scale", "permute_chance", "with_truth")
-    settings = {name: data[name] for name in names if name in data}  # configs of older runs have fewer
-    settings |= {name: tuple(data[name]) for name in ("window", "infrared_fading") if name in data}
-    settings |= {name: dict(data.get(name, {})) for name in ("degrade", "relight")}
-    augment = Augment(data["crop"], dict(data["haze"]), **settings)
     index, count = share
-    sizes = whole_sizes(data.get("whole_size", ())) or ((),)
+    sizes = whole_sizes(data["whole_size"]) or ((),)
     dataset = grain.MapDataset.mix(
         [
             grain.MapDataset.source(source)
             .seed(seed + k)
             .shuffle()
-            .random_map(dataclasses.replace(augment, whole_size=size))
+            .random_map(augmentation(data, size))
             .slice(slice(len(source) // batch_size * batch_size))
             .slice(slice(index, None, count))
             .batch(batch_size // count)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from iassf_jax.data import images
+from iassf_jax import files
 from iassf_jax.errors import UserError
 
 _FILE = "file://"
@@ -55,7 +55,7 @@ def read_bytes(path: str) -> bytes:
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file as a whole or not at all; a UserError if that is refused."""
     if not is_url(path):
-        return images.write_bytes(path, data)
+        return files.write_bytes(path, data)
     system, inside = _system(path)
     try:
         system.makedirs(parent(inside), exist_ok=True)

@@ -19,6 +19,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.run import evaluate_run
+from iassf_jax.files import write_bytes
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.models import build_model
 from iassf_jax.report import Grid, Method, read_means, read_scores, write_report
@@ -146,7 +147,7 @@ def _evaluate(run: Variant, folder: Path, output: Path, split: str, limit: int, 
     if marker.is_file() and marker.read_text(errors="replace") == text:
         return 1 if json.loads((output / "metrics.json").read_text())["left_out"] else 0
     code = evaluate_run(folder, output, None, split, limit, with_baselines=with_baselines)
-    images.write_bytes(marker, text.encode())
+    write_bytes(marker, text.encode())
     return code
 
 

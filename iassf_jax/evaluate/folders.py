@@ -1,6 +1,7 @@
 """Scores folders of fused images, any number of methods side by side, and writes the report."""
 
 import concurrent.futures
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,38 +63,18 @@ def score_folders(
     sources = [_by_stem(folder) for folder in (visible, infrared)]
     jobs, problems = _jobs(methods, sources)
     settings = f"{__version__} {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
-    cache = _Cache(Path(output) / SCORES_FILE)
-    scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name, _ in methods}
-
-    def run(job: Job) -> tuple[str, str, dict[str, float] | Problem]:
-        name, stem, paths = job
-        try:
-            key = f"{settings} {_digest(paths)}"
-            found = cache.get(key)
-            if found is None:
-                found = fusion_scores(*(_read(path) for path in paths), color, model)
-                cache.put(key, found)
-            return name, stem, found
-        except (UserError, ValueError, OSError) as error:
-            return name, stem, Problem(str(paths[0]), str(error).removeprefix(f"{paths[0]}: "))
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
-        for done, (name, stem, result) in enumerate(pool.map(run, jobs), 1):
-            if isinstance(result, Problem):
-                problems.append(result)
-            else:
-                scores[name][stem] = result
-            progress(done, len(jobs))
-    if not any(scores.values()):
+    score = functools.partial(_score, color, model, settings, _Cache(Path(output) / SCORES_FILE))
+    scores, failed = _scored(jobs, score, workers, progress)
+    problems += failed
+    if not scores:
         raise UserError(
             f"no image could be scored; the first of {len(problems)}: {problems[0].path}: {problems[0].reason}"
         )
+    rows = [Method(name, of_method) for name, of_method in scores.items()]
+    metrics, absent = fusion_columns(model is not None, bool(published))
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
     about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
-    unused = sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs}
-    about["pairs without a fused image"] = len(unused)
-    rows = [Method(name, of_method) for name, of_method in scores.items() if of_method]
-    metrics, absent = fusion_columns(model is not None, bool(published))
+    about["pairs without a fused image"] = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
     files = write_report(
         Path(output),
         "Fusion metrics",
@@ -105,6 +86,41 @@ def score_folders(
         grids=_grids(rows, jobs),
     )
     return files, problems
+
+
+def _score(
+    color: str, model: ForestModel | None, settings: str, cache: "_Cache", paths: tuple[Path, Path, Path]
+) -> dict[str, float] | Problem:
+    """The scores of one fused image, known ones where files and settings are the same; or why there are none."""
+    try:
+        key = f"{settings} {_digest(paths)}"
+        found = cache.get(key)
+        if found is None:
+            found = fusion_scores(*(_read(path) for path in paths), color, model)
+            cache.put(key, found)
+        return found
+    except (UserError, ValueError, OSError) as error:
+        return Problem(str(paths[0]), str(error).removeprefix(f"{paths[0]}: "))
+
+
+def _scored(
+    jobs: Sequence[Job],
+    score: Callable[[tuple[Path, Path, Path]], dict[str, float] | Problem],
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, dict[str, dict[str, float]]], list[Problem]]:
+    """Method -> image -> scores, of those that could be scored, and what could not, by so many threads."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    problems = []
+    with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
+        results = pool.map(score, (paths for *_, paths in jobs))
+        for done, ((name, stem, _), result) in enumerate(zip(jobs, results, strict=True), 1):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                scores.setdefault(name, {})[stem] = result
+            progress(done, len(jobs))
+    return scores, problems
 
 
 def _by_stem(folder: str | Path) -> dict[str, Path]:

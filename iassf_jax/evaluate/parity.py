@@ -14,6 +14,7 @@ import numpy as np
 from iassf_jax import __version__
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 from iassf_jax.models import build_model
 from iassf_jax.models.release.haze import release_haze_density
 from iassf_jax.report.pictures import difference_map
@@ -131,7 +132,7 @@ def compare(weights: str | Path, reference: str | Path, output: str | Path | Non
     if output is not None:
         images.write_image(Path(output) / "differences.png", difference_map(maps))
         content = {**dataclasses.asdict(report), "passed": report.passed}
-        images.write_bytes(Path(output) / "comparison.json", (json.dumps(content, indent=2) + "\n").encode())
+        write_bytes(Path(output) / "comparison.json", (json.dumps(content, indent=2) + "\n").encode())
     return report
 
 

@@ -21,6 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.baselines import baselines
+from iassf_jax.files import write_bytes
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores, means
@@ -32,7 +33,7 @@ from iassf_jax.report.pictures import sample_grid
 from iassf_jax.report.published import published_tables
 from iassf_jax.train.config_checks import check_config
 from iassf_jax.train.run_config import load_config
-from iassf_jax.weights.formats import read_weights
+from iassf_jax.weights.formats import Weights, read_weights
 
 # Method -> image -> metric -> value.
 Scores = dict[str, dict[str, dict[str, float]]]
@@ -70,10 +71,7 @@ def evaluate_run(
     Raises:
         UserError: no usable checkpoint, data or model, or nothing can be written.
     """
-    settings = config or load_config(checkpoint)
-    if "data" not in settings:
-        raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
-    check_config(settings)
+    settings = _settings(checkpoint, config)
     published_tables(published)  # refuses unknown names before the work
     forests = ForestModel.load(nrqm_model) if nrqm_model else None
     weights = read_weights([checkpoint])
@@ -92,21 +90,36 @@ def evaluate_run(
         fused = _finish(output, result, name, scores, with_baselines, forests)
         if i in sampled:
             shown.append({**result, "methods": fused})
-    if shown:
-        images.write_image(output / "samples.png", sample_grid(shown))
-    about = {"checkpoint": str(checkpoint), "step": weights.source.get("step"), "weights": dict(weights.source)}
-    about |= {"split": split, "iassf_jax": __version__, "jax": jax.__version__}
-    about |= {"device": jax.devices()[0].device_kind, "images": settings.data.root}
-    if settings.data.source != "pairs":
-        about["images"] = "generated scenes"
-    about["haze"] = ", ".join(settings.data.haze.kinds) + ", where a pair has no hazy file"
-    data = json.loads(ConfigDict(settings.data).to_json_best_effort())
+    about = {"checkpoint": str(checkpoint), **_circumstances(weights, settings, split)}
+    data = json.loads(settings.data.to_json_best_effort())
     _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
     _write_report(output, scores, shown, about, model, forests is not None, published)
     _print_means(output, scores)
     if found.problems:
         print(f"{len(found.problems)} files are left out:\n{format_problems(found.problems)}", file=sys.stderr)
     return 1 if found.problems else 0
+
+
+def _settings(checkpoint: str | Path, config: ConfigDict | None) -> ConfigDict:
+    settings = config or load_config(checkpoint)
+    if "data" not in settings:
+        raise UserError(f"{checkpoint}: holds weights and no data settings: add --config configs/msrs.py, or your own")
+    check_config(settings)
+    return settings
+
+
+def _circumstances(weights: Weights, settings: ConfigDict, split: str) -> dict[str, object]:
+    """With what, and on what, images were scored."""
+    return {
+        "step": weights.source.get("step"),
+        "weights": dict(weights.source),
+        "split": split,
+        "iassf_jax": __version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "images": settings.data.root if settings.data.source == "pairs" else "generated scenes",
+        "haze": ", ".join(settings.data.haze.kinds) + ", where a pair has no hazy file",
+    }
 
 
 def _finish(
@@ -148,8 +161,8 @@ def _write_scores(
     # JSON knows no infinity, the PSNR of equal images.
     finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
     summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
-    images.write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
-    images.write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
+    write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def _write_report(
@@ -161,7 +174,7 @@ def _write_report(
     has_forests: bool,
     published: Sequence[str],
 ) -> None:
-    renamed = dict(zip(evaluation.SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
+    renamed = {name: f"dehazed {name.upper()}" for name in evaluation.SCORES}  # as in DEHAZING_METRICS
     columns_shown, absent = fusion_columns(has_forests, bool(published))
     methods = []
     for i, (name, of_images) in enumerate(scores.items()):
@@ -171,6 +184,7 @@ def _write_report(
         methods.append(Method(name, columns, size, gmac))
     grids = []
     if shown:
+        images.write_image(output / "samples.png", sample_grid(shown))
         columns = ("hazy", "infrared", "clear", *shown[0]["methods"])
         rows = [
             [*(images.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]

@@ -16,6 +16,7 @@ from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem, problem_from
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
+from iassf_jax.files import SCRATCH
 from iassf_jax.fuse.fuser import Fuser, Result
 from iassf_jax.fuse.manifest import Manifest
 from iassf_jax.fuse.pairs import EXTRAS, NO_AFFIXES, Affixes, Item, find_items
@@ -107,7 +108,7 @@ def fuse_files(
 def sweep(*folders: Path) -> None:
     """Removes what a killed run was writing to folders; they are held, so nobody is."""
     for folder in set(folders):
-        for path in folder.glob(f"{images.SCRATCH}*"):
+        for path in folder.glob(f"{SCRATCH}*"):
             path.unlink(missing_ok=True)
 
 

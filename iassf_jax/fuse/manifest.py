@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 
 class Manifest:
@@ -76,4 +76,4 @@ class Manifest:
             return
         failures = [dataclasses.asdict(problem) for problem in problems]
         text = json.dumps({**self.about, "items": {**self._own, **made}, "failures": failures}, indent=2)
-        images.write_bytes(self.path, (text + "\n").encode())
+        write_bytes(self.path, (text + "\n").encode())

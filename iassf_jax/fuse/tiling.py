@@ -181,17 +181,18 @@ class TiledPair:
 
     def images(self, known: Any, density: np.ndarray | None) -> dict[str, np.ndarray]:
         """`dehazed`, `fused` uint8[H, W, 3] and the prompts' weights, by given `statistics`."""
-        names = ("dehazed", "fused")
+        names, prompts = ("dehazed", "fused"), ("prompt_weights_ir", "prompt_weights_vi")
+        shared: dict[str, np.ndarray] = {}  # of the whole image, so that each tile tells the same
         sums = {name: np.zeros((*self.visible.shape[:2], 3), np.float32) for name in names}
         total = np.zeros((*self.visible.shape[:2], 1), np.float32)
         for tile in self._tiles():
-            stages, _ = self._run(tile, known, density, want=(*names, "prompt_weights_ir", "prompt_weights_vi"))
+            stages, _ = self._run(tile, known, density, want=(*names, *prompts))
             weight = _blend_weights(tile, self.visible.shape[:2])
             for name in names:
-                sums[name][_area(tile)] += np.asarray(stages.pop(name)[0]) * weight
+                sums[name][_area(tile)] += np.asarray(stages[name][0]) * weight
             total[_area(tile)] += weight
-        finished = {name: images.to_uint8(x / total) for name, x in sums.items()}
-        return finished | {name: np.asarray(x[0]) for name, x in stages.items()}
+            shared = {name: np.asarray(stages[name][0]) for name in prompts if name in stages}
+        return {name: images.to_uint8(x / total) for name, x in sums.items()} | shared
 
     def _tiles(self) -> Iterator[tuple[Span, Span]]:
         sides = (spans(n, self.tiling.max_tile, self.tiling.overlap) for n in self.visible.shape[:2])

@@ -19,6 +19,7 @@ from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
+from iassf_jax.files import SCRATCH, scratch_of
 from iassf_jax.fuse import video_files
 from iassf_jax.fuse.clip import prepare_clip
 from iassf_jax.fuse.fuser import Fuser, without_border
@@ -140,7 +141,7 @@ def _sweep(folder: Path) -> None:
     """Removes the videos that killed runs were writing, unless somebody works in the folder."""
     with contextlib.suppress(UserError), locked(folder, "--output"):
         for suffix in CODECS:
-            for path in folder.glob(f"{images.SCRATCH}*{suffix}"):
+            for path in folder.glob(f"{SCRATCH}*{suffix}"):
                 path.unlink(missing_ok=True)
 
 
@@ -148,7 +149,7 @@ def _write_video(
     frames: Iterable[np.ndarray], output: Path, rate: float, size: tuple[int, int], progress: Callable[[int], None]
 ) -> int:
     """Writes uint8[H, W, 3] of (width, height) as a whole or not at all; the number of frames."""
-    scratch = images.scratch_of(output)
+    scratch = scratch_of(output)
     count = 0
     try:
         writer = video_files.writer(scratch, output, rate, size)

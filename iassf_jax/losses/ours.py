@@ -7,18 +7,19 @@ import jax.numpy as jnp
 
 from iassf_jax.losses.paper import l1_loss, sobel
 from iassf_jax.models.brightening import brighten, brightening, details, kept_highlights, wanted_luma, without_details
-from iassf_jax.models.scattering import BOUND, bounded_clear
+from iassf_jax.models.scattering import bounded_clear
 
 
 def haze_loss(
     out: Mapping[str, jax.Array],
     batch: Mapping[str, jax.Array],
-    alpha: float = 2.0,
-    beta: float = 1.0,
-    bound: float = BOUND,
-    transmission: float = 0.2,
-    airlight: float = 0.5,
-    hidden: float = 0.15,
+    *,
+    alpha: float,
+    beta: float,
+    bound: float,
+    transmission: float,
+    airlight: float,
+    hidden: float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of networks that draw transmission and air light (ours).
 

@@ -46,6 +46,7 @@ def paper_loss(
     fused: jax.Array,
     visible: jax.Array,
     infrared: jax.Array,
+    *,
     alpha: float = 2.0,
     beta: float = 1.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -173,7 +173,7 @@ class IASSF(nn.Module):
         if not self.without_p_vi:
             pgm = PGM(self.fusion_channels, self.num_prompts, self.prompt_size, dtype, name="pgm_vi")
             prompt, out["prompt_weights_vi"] = pgm(out["restored"], f_ir, region)
-        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, not self.without_fb_peb, **shared, name="mspe_fm")
+        fuse = MsPEFM(self.fusion_channels, self.fusion_blocks, embed=not self.without_fb_peb, **shared, name="mspe_fm")
         fused = fuse(out["restored"], f_ir, prompt)
 
         images = visible.astype(jnp.float32), infrared.astype(jnp.float32)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iassf_jax.data.images import write_bytes
+from iassf_jax.files import write_bytes
 from iassf_jax.report.formats import (
     MAIN_TABLE,
     means_text,

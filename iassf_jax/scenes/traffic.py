@@ -10,6 +10,8 @@ import numpy as np
 from iassf_jax.scenes.canvas import Canvas, inset_quads
 from iassf_jax.scenes.materials import BODIES, COATS, GLASS, HEADLIGHT, RGB, TROUSERS, Paint, pick
 
+Outline = list[tuple[float, float]]
+Insets = list[tuple]  # each (paint, part, ...), parts as for `inset_quads`
 Placer = Callable[[Sequence[Sequence[float]]], np.ndarray]  # points of a vehicle, relative to it -> in the world
 
 
@@ -28,23 +30,12 @@ def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None
     carries, bag = int(rng.integers(-2, 3)), Paint(pick(rng, COATS), air + 2)
     shoes, hair = part((26, 24, 24), air + 0.45 * (34 - air)), part((30, 24, 20), warmth[2])
 
-    def draw(outline: Sequence[tuple[float, float]], paint: Paint) -> None:
+    def draw(outline: Outline, paint: Paint) -> None:
         canvas.board(x, z, [(u * h, v * h) for u, v in outline], paint)
 
     for foot, hip in ((-stride, -0.04), (stride, 0.04)):
-        knee = 0.5 * (foot + hip) + 0.02
-        draw(
-            [
-                (hip - 0.05, 0.5),
-                (hip + 0.05, 0.5),
-                (knee + 0.042, 0.27),
-                (foot + 0.032, 0.03),
-                (foot - 0.032, 0.03),
-                (knee - 0.042, 0.27),
-            ],
-            legs,
-        )
-        draw([(foot - 0.03, 0.0), (foot + 0.06, 0.0), (foot + 0.03, 0.04), (foot - 0.03, 0.05)], shoes)
+        for outline, paint in zip(_leg_and_shoe(foot, hip), (legs, shoes), strict=True):
+            draw(outline, paint)
     hem = 0.3 if rng.random() < 0.25 else 0.46  # a long coat, or a jacket
     wide = 0.075 * girth
     draw(
@@ -62,17 +53,7 @@ def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None
     )
     for side, move in ((-1, swing), (1, -swing)):
         s, e, hand = side * 0.115 * girth, side * 0.14 * girth + 0.6 * move, side * 0.14 * girth + move
-        draw(
-            [
-                (s - 0.03, 0.79),
-                (s + 0.03, 0.79),
-                (e + 0.026, 0.6),
-                (hand + 0.02, 0.46),
-                (hand - 0.02, 0.46),
-                (e - 0.026, 0.6),
-            ],
-            coat.shade(0.88),
-        )
+        draw(_sleeve(s, e, hand), coat.shade(0.88))
         canvas.disc(x + hand * h, 0.44 * h, z, 0.024 * h, 0.03 * h, skin)
         if carries == side:  # a bag, as cold as the air
             draw([(hand - 0.07, 0.24), (hand + 0.07, 0.24), (hand + 0.05, 0.42), (hand - 0.05, 0.42)], bag)
@@ -81,6 +62,20 @@ def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None
     if rng.random() < 0.6:  # faces the camera
         canvas.disc(x, 0.925 * h, z, 0.042 * h, 0.05 * h, skin)
     canvas.cast([(x - 0.15, h, z), (x + 0.15, h, z), (x - 0.2, 0, z), (x + 0.2, 0, z)])
+
+
+def _leg_and_shoe(foot: float, hip: float) -> tuple[Outline, Outline]:
+    """Outlines of one leg, in shares of a person's height; foot and hip lie so far to the right of the middle."""
+    knee = 0.5 * (foot + hip) + 0.02
+    leg = [(hip - 0.05, 0.5), (hip + 0.05, 0.5), (knee + 0.042, 0.27)]
+    leg += [(foot + 0.032, 0.03), (foot - 0.032, 0.03), (knee - 0.042, 0.27)]
+    return leg, [(foot - 0.03, 0.0), (foot + 0.06, 0.0), (foot + 0.03, 0.04), (foot - 0.03, 0.05)]
+
+
+def _sleeve(shoulder: float, elbow: float, hand: float) -> Outline:
+    """The outline of one arm, as `_leg_and_shoe`."""
+    down = [(shoulder + 0.03, 0.79), (elbow + 0.026, 0.6), (hand + 0.02, 0.46)]
+    return [(shoulder - 0.03, 0.79), *down, (hand - 0.02, 0.46), (elbow - 0.026, 0.6)]
 
 
 def cyclist(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
@@ -175,35 +170,13 @@ def vehicle(
 
 
 def _vehicle_faces(shape: Shape, body: Paint, heat: float, lit: bool, air: float) -> list:
-    """The faces of a body, each (corners bottom left first, paint, insets); x right, y up, z towards the nose.
-
-    An inset is (paint, part, ...), parts as for `inset_quads`.
-    """
+    """The faces of a body, each (corners bottom left first, paint, insets); x right, y up, z towards the nose."""
     length, w = shape.length, shape.width / 2
     r, f, low = -length / 2, length / 2, 0.3
     t = 0.93 * w if shape.roof > 1.8 else 0.82 * w  # half width of the roof
     z0, z1, z2, z3 = (r + c * length for c in shape.cabin)
-    glass = Paint(GLASS, air - 1.5, grain=0, blotch=0.12, haze=0.3)
-    trim = Paint((24, 24, 26), air + 0.6 * heat, grain=0.02)
-    white, red = ((3.5, 3.4, 3.1), (1.8, 0.05, 0.03)) if lit else ((0.0,) * 3, (0.0,) * 3)
-    front_lamp, tail_lamp = Paint((225, 225, 220), air + 0.7 * heat, white), Paint((150, 20, 18), air + 2, red)
-    plate, exhaust = Paint((225, 225, 215), air), Paint((20, 20, 20), air + 2.2 * heat)
     tall = shape.roof > 2.2
-    rear = [
-        (trim, (0, 0, 1, 0.24)),
-        (tail_lamp, (0.03, 0.5, 0.17, 0.85), (0.83, 0.5, 0.97, 0.85)),
-        (plate, (0.37, 0.36, 0.63, 0.54)),
-        (exhaust, (0.12, 0.03, 0.24, 0.16)),
-    ]
-    nose = [
-        (trim, (0, 0, 1, 0.2)),
-        (trim.warm(0.6 * heat), (0.22, 0.26, 0.78, 0.66)),
-        (front_lamp, (0.02, 0.5, 0.2, 0.84), (0.8, 0.5, 0.98, 0.84)),
-        (plate, (0.38, 0.12, 0.62, 0.28)),
-    ]
-    panes = [(glass, (0.05, 0.12, 0.36, 0.86), (0.4, 0.12, 0.66, 0.86), (0.7, 0.12, 0.95, 0.86))]
-    if tall:
-        panes = [(glass, *((0.03 + 0.16 * i, 0.25, 0.17 + 0.16 * i, 0.85) for i in range(6)))]
+    glass, panes, rear, nose = _fittings(tall, heat, lit, air)
     warm = body.warm(0.7 * heat)
     faces = [
         ([(-w, low, r), (w, low, r), (w, shape.boot, r), (-w, shape.boot, r)], body, rear),
@@ -245,6 +218,31 @@ def _vehicle_faces(shape: Shape, body: Paint, heat: float, lit: bool, air: float
             )
         )
     return faces
+
+
+def _fittings(tall: bool, heat: float, lit: bool, air: float) -> tuple[Paint, Insets, Insets, Insets]:
+    """Of a body: the paint of its glass, and the insets of its side windows, its rear and its nose."""
+    glass = Paint(GLASS, air - 1.5, grain=0, blotch=0.12, haze=0.3)
+    trim = Paint((24, 24, 26), air + 0.6 * heat, grain=0.02)
+    white, red = ((3.5, 3.4, 3.1), (1.8, 0.05, 0.03)) if lit else ((0.0,) * 3, (0.0,) * 3)
+    front_lamp, tail_lamp = Paint((225, 225, 220), air + 0.7 * heat, white), Paint((150, 20, 18), air + 2, red)
+    plate, exhaust = Paint((225, 225, 215), air), Paint((20, 20, 20), air + 2.2 * heat)
+    rear = [
+        (trim, (0, 0, 1, 0.24)),
+        (tail_lamp, (0.03, 0.5, 0.17, 0.85), (0.83, 0.5, 0.97, 0.85)),
+        (plate, (0.37, 0.36, 0.63, 0.54)),
+        (exhaust, (0.12, 0.03, 0.24, 0.16)),
+    ]
+    nose = [
+        (trim, (0, 0, 1, 0.2)),
+        (trim.warm(0.6 * heat), (0.22, 0.26, 0.78, 0.66)),
+        (front_lamp, (0.02, 0.5, 0.2, 0.84), (0.8, 0.5, 0.98, 0.84)),
+        (plate, (0.38, 0.12, 0.62, 0.28)),
+    ]
+    panes = [(glass, (0.05, 0.12, 0.36, 0.86), (0.4, 0.12, 0.66, 0.86), (0.7, 0.12, 0.95, 0.86))]
+    if tall:
+        panes = [(glass, *((0.03 + 0.16 * i, 0.25, 0.17 + 0.16 * i, 0.85) for i in range(6)))]
+    return glass, panes, rear, nose
 
 
 def _cargo_faces(shape: Shape, body: Paint, rng: np.random.Generator) -> list:

@@ -1,7 +1,9 @@
 """Refuses configs that cannot work, before anything is made."""
 
+import functools
 import inspect
 import math
+import operator
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +14,7 @@ from iassf_jax.data.levels import parse_percentiles
 from iassf_jax.data.pipeline import whole_sizes
 from iassf_jax.errors import UserError
 from iassf_jax.losses import haze_loss, paper_loss
+from iassf_jax.train.run_config import ADDED
 
 SCHEDULES = ("step", "epoch")
 _MOST_STEPS = 2**31 - 1  # steps are counted in 32 bits
@@ -55,8 +58,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: lists every one that cannot work.
     """
+    _refuse_missing(config)
     problems = _problems_of_numbers(config)
-    with_truth = config["data"].get("with_truth", False)
+    with_truth = config["data"]["with_truth"]
     problems += _problems_of_optim(config["optim"], config["train"])
     problems += _problems_of_loss(config["loss"], with_truth)
     if with_truth != (config["model"].get("reconstruction") == "physical"):
@@ -67,14 +71,19 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError("; ".join(problems))
 
 
+def _refuse_missing(config: Mapping[str, Any]) -> None:
+    for name in (*_RANGES, *ADDED):
+        section: Any = config
+        for part in name.split("."):
+            if part not in section:
+                raise UserError(f"the config has no {name}: start from configs/msrs.py")
+            section = section[part]
+
+
 def _problems_of_numbers(config: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, (low, high) in _RANGES.items():
-        value: Any = config
-        for part in name.split("."):
-            if part not in value:
-                raise UserError(f"the config has no {name}: start from configs/msrs.py")
-            value = value[part]
+        value = functools.reduce(operator.getitem, name.split("."), config)
         if not low <= value <= high:
             limit = f"{low:g} or more" if high == _MOST_STEPS else f"{low:g} to {high:g}"
             problems.append(f"{name} is {value}: use {limit}")
@@ -85,9 +94,9 @@ def _problems_of_optim(optim: Mapping[str, Any], train: Mapping[str, Any]) -> li
     problems = []
     if optim["min_learning_rate"] > optim["learning_rate"]:
         problems.append("optim.min_learning_rate is above optim.learning_rate: lower it")
-    if optim.get("schedule_every", "step") not in SCHEDULES:
+    if optim["schedule_every"] not in SCHEDULES:
         problems.append(f"optim.schedule_every: use one of {', '.join(SCHEDULES)}")
-    names = optim.get("trainable", ())
+    names = optim["trainable"]
     if not all(isinstance(name, str) for name in names):
         problems.append(f"optim.trainable is {names}: use names of modules, e.g. ('mspe_fm',), or () for all")
     if not (train["steps"] or train["epochs"]):
@@ -97,10 +106,14 @@ def _problems_of_optim(optim: Mapping[str, Any], train: Mapping[str, Any]) -> li
 
 def _problems_of_loss(loss: Mapping[str, Any], with_truth: bool) -> list[str]:
     parameters = inspect.signature(haze_loss if with_truth else paper_loss).parameters.values()
-    settings = [x.name for x in parameters if x.default is not x.empty and x.name != "bound"]
-    problems = [f"loss has {name!r}: use {', '.join(settings)}" for name in loss if name not in settings]
-    for name in ("beta", "transmission", "airlight", "hidden"):
-        if not 0 <= loss.get(name, 0.0) <= 1e6:
+    settings = [x.name for x in parameters if x.kind is x.KEYWORD_ONLY and x.name not in ("alpha", "bound")]
+    problems = [
+        f"loss has {name!r}: use alpha, {', '.join(settings)}" for name in loss if name not in ("alpha", *settings)
+    ]
+    for name in settings:
+        if name not in loss:
+            problems.append(f"the config has no loss.{name}: start from configs/haze.py")
+        elif not 0 <= loss[name] <= 1e6:
             problems.append(f"loss.{name} is {loss[name]}: use 0 to 1e6")
     return problems
 
@@ -108,10 +121,9 @@ def _problems_of_loss(loss: Mapping[str, Any], with_truth: bool) -> list[str]:
 def _problems_of_images(data: Mapping[str, Any], with_truth: bool) -> list[str]:
     problems = []
     for name, low in (("permute_chance", 0), ("min_scale", 0.01)):
-        value = data.get(name, 1)
-        if not low <= value <= 1:
-            problems.append(f"data.{name} is {value}: use {low:g} to 1")
-    size = data.get("whole_size", ())
+        if not low <= data[name] <= 1:
+            problems.append(f"data.{name} is {data[name]}: use {low:g} to 1")
+    size = data["whole_size"]
     sizes = whole_sizes(size)
     if not all(len(sides) == 2 and all(type(n) is int and n > 0 for n in sides) for sides in sizes):
         problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
@@ -119,14 +131,14 @@ def _problems_of_images(data: Mapping[str, Any], with_truth: bool) -> list[str]:
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
     if with_truth and (not sizes or "stored" in data["haze"]["kinds"]):
         problems.append("data.with_truth needs a data.whole_size, and haze that is made here: leave 'stored' out")
-    window = data.get("window", (1.0, 1.0))
+    window = data["window"]
     if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
         problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")
     try:
-        parse_percentiles(data.get("infrared_percentiles", "none"))
+        parse_percentiles(data["infrared_percentiles"])
     except UserError as error:
         problems.append(f"data.infrared_percentiles: {error}")
-    return problems + degrade.problems_of(data.get("degrade", {})) + relight.problems_of(data.get("relight", {}))
+    return problems + degrade.problems_of(data["degrade"]) + relight.problems_of(data["relight"])
 
 
 def _problems_of_haze(data: Mapping[str, Any]) -> list[str]:
@@ -134,7 +146,7 @@ def _problems_of_haze(data: Mapping[str, Any]) -> list[str]:
     if not kinds or isinstance(kinds, str):
         return ["data.haze.kinds is not a list of names: use e.g. ('msrs_release',)"]
     problems = [f"data.haze.kinds has {kind!r}: use {', '.join(known)}" for kind in kinds if kind not in known]
-    if data.get("relight", {}).get("chance") and "stored" in kinds:
+    if data["relight"]["chance"] and "stored" in kinds:
         problems.append("data.relight changes clear images, but stored haze keeps its light: set its chance to 0")
     problems += _problems_of_ranges(data["haze"]["ranges"])
     if "depth" in kinds and data["source"] == "pairs":

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 
 class _Board:
@@ -64,7 +65,7 @@ class RunLog:
         path = self.workdir / "metrics.jsonl"
         if path.exists():
             lines = path.read_text(errors="replace").splitlines(keepends=True)
-            images.write_bytes(path, "".join(line for line in lines if _step(line) <= step).encode())
+            write_bytes(path, "".join(line for line in lines if _step(line) <= step).encode())
 
     def advance(self) -> None:
         """One step is done."""

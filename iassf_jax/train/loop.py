@@ -117,7 +117,7 @@ class Run:
             schedule=schedule,
             loss=FrozenConfigDict(config.loss),
             ema_decay=config.train.ema_decay,
-            trainable=tuple(config.optim.get("trainable", ())),
+            trainable=tuple(config.optim.trainable),
         )
         self.iterator = pipeline.train_iterator(
             config.data, self.source, config.train.batch_size, config.seed, (jax.process_index(), jax.process_count())

@@ -1,5 +1,6 @@
 """The resolved config in a run's folder."""
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,21 +8,54 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 from iassf_jax.models import full_settings
+from iassf_jax.weights.renamed import current_settings
 
 CONFIG_FILE = "config.json"
+# Settings that came after the first version, and what a run does that was started without them.
+ADDED: Mapping[str, Any] = {
+    "init_from": "",
+    "loss.beta": 1.0,
+    "optim.schedule_every": "step",
+    "optim.trainable": (),
+    "data.infrared_percentiles": "none",
+    "data.whole_size": (),
+    "data.window": (1.0, 1.0),
+    "data.with_truth": False,
+    "data.infrared_fading": (0.0, 0.0),
+    "data.min_scale": 1.0,
+    "data.permute_chance": 0.0,
+    "data.relight.chance": 0.0,
+    "data.relight.gain": (1.0, 1.0),
+    "data.relight.gamma": (1.0, 1.0),
+    "data.relight.tint": (0.0, 0.0),
+    "data.relight.black": (0.0, 0.0),
+    "data.degrade.noise_chance": 0.0,
+    "data.degrade.shot_noise": (0.0, 0.0),
+    "data.degrade.read_noise": (0.0, 0.0),
+    "data.degrade.jpeg_chance": 0.0,
+    "data.degrade.jpeg_quality": (100, 100),
+    "data.degrade.infrared_chance": 0.0,
+    "data.degrade.infrared_gain": (1.0, 1.0),
+    "data.degrade.infrared_gamma": (1.0, 1.0),
+    "data.degrade.infrared_contrast": (1.0, 1.0),
+    "data.degrade.infrared_offset": (0.0, 0.0),
+    "data.degrade.misaligned_chance": 0.0,
+    "data.degrade.misaligned_by": (0.0, 0.0),
+    "data.degrade.no_infrared_chance": 0.0,
+}
 
 
 def save_config(workdir: str | Path, config: ConfigDict) -> None:
     """Writes the resolved config into the run's folder."""
     path = Path(workdir) / CONFIG_FILE
-    images.write_bytes(path, (config.to_json_best_effort(indent=2) + "\n").encode())
+    write_bytes(path, (config.to_json_best_effort(indent=2) + "\n").encode())
 
 
 def load_config(workdir: str | Path) -> ConfigDict:
-    """The config that a run was trained with."""
+    """The config that a run was trained with, brought up to this version."""
     path = Path(workdir) / CONFIG_FILE
     try:
         found = json.loads(path.read_text())
@@ -33,9 +67,24 @@ def load_config(workdir: str | Path) -> ConfigDict:
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
         raise UserError(f"{path}: is not the config of a run: train again, or restore the file")
     try:
-        return ConfigDict(found)
-    except (ValueError, TypeError, RecursionError) as error:
+        return ConfigDict(upgraded(found))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: is not the config of a run ({str(error)[:80]}): restore the file") from None
+
+
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config with what `ADDED` says where it lacks a setting, and without a network's that are gone.
+
+    Weights that were converted have no sections but `model` and `source`, and get none.
+    """
+    config = copy.deepcopy({**config, "model": current_settings(config["model"])})
+    for name, value in ADDED.items() if "data" in config else ():
+        *sections, field = name.split(".")
+        section = config
+        for part in sections:
+            section = section.setdefault(part, {})
+        section.setdefault(field, value)
+    return config
 
 
 def check_same_network(workdir: str | Path, config: ConfigDict) -> None:

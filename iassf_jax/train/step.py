@@ -72,10 +72,16 @@ def trained(params: Any, names: Sequence[str]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
 
+def _labels(params: Any, names: Sequence[str]) -> Any:
+    return jax.tree.map(lambda own: "trained" if own else "frozen", trained(params, names))
+
+
 def make_optimizer(
     optim: Mapping[str, Any], num_steps: int, steps_per_epoch: int = 1
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW with a cosine schedule; clipping, frozen parameters and accumulation where the config asks for them.
+
+    Frozen parameters stay as they are, whatever their gradients, and their gradients count for nothing in clipping.
 
     Returns:
         The optimizer and its learning rate by step (not by update).
@@ -87,8 +93,9 @@ def make_optimizer(
     )
     if optim["clip_norm"]:
         optimizer = optax.chain(optax.clip_by_global_norm(optim["clip_norm"]), optimizer)
-    if names := tuple(optim.get("trainable", ())):
-        optimizer = optax.masked(optimizer, functools.partial(trained, names=names))
+    if names := tuple(optim["trainable"]):
+        parts = {"trained": optimizer, "frozen": optax.set_to_zero()}
+        optimizer = optax.partition(parts, functools.partial(_labels, names=names))
     if every > 1:
         optimizer = optax.MultiSteps(optimizer, every).gradient_transformation()
     return optimizer, lambda step: schedule(step // every)
@@ -135,7 +142,7 @@ def train_step(
         model, optimizer, schedule: what to train and how.
         loss: settings of the loss, default the paper's; hashable.
         ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
-        trainable: names of the modules that the optimizer trains, see `trained`; nothing is computed for the others.
+        trainable: names of the modules that the optimizer trains; the gradients of the others are not computed.
 
     Returns:
         The new state and the metrics `loss`, its terms, `gradient_norm`, `learning_rate`.

@@ -28,6 +28,7 @@ import numpy as np
 from iassf_jax.data import images
 from iassf_jax.data.haze import apply_haze, draw_haze
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 from iassf_jax.fuse.tiling import GRID, run_network
 from iassf_jax.models import build_model
 from iassf_jax.models.fast.plain import plain_operations
@@ -122,7 +123,7 @@ def export_stablehlo(
     notes += _rounding(model)
     tried = size or (least * multiple, (least + 1) * multiple)
     differences = _compare(model, weights.params, jax.export.deserialize(data).call, tried)
-    images.write_bytes(path, data)
+    write_bytes(path, data)
     return Exported(path, len(data), ", ".join(map(str, (*shape, 3))), tried, *differences, notes)
 
 
@@ -153,7 +154,7 @@ def export_onnx(weights: Weights, path: str | Path, height: int, width: int, bat
         return session.run(None, {"visible": visible, "infrared": infrared})
 
     differences = _compare(model, weights.params, call, size, batch)
-    images.write_bytes(path, data)
+    write_bytes(path, data)
     notes = ("this size and batch only: jax2onnx does not leave them open; no gradients", *_rounding(model))
     return Exported(path, len(data), f"{batch}, {height}, {width}, 3", size, *differences, notes)
 

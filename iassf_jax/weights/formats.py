@@ -16,8 +16,8 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import new_folder, write_bytes
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.parameters import abstract_parameters, check_tree
 from iassf_jax.train.run_config import load_config, save_config
@@ -121,7 +121,7 @@ def write_weights(weights: Weights, target: str | Path, half: bool = False) -> N
     if target.suffix in TORCH_SUFFIXES:
         if weights.model["name"] != RELEASE["name"]:
             raise UserError(f"{target}: PyTorch's release has no such network: write a {SAFETENSORS} file or a folder")
-        images.write_bytes(target, write_torch(_state_dicts(weights)))
+        write_bytes(target, write_torch(_state_dicts(weights)))
     elif target.suffix == SAFETENSORS:
         _to_safetensors(weights, target, half)
     else:
@@ -283,7 +283,7 @@ def _to_safetensors(weights: Weights, path: Path, half: bool) -> None:
     if half:
         tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
     about = {"format": "np", "model": json.dumps(dict(weights.model)), "source": json.dumps(dict(weights.source))}
-    images.write_bytes(path, _pack(tensors, about))
+    write_bytes(path, _pack(tensors, about))
 
 
 def _pack(tensors: Mapping[str, np.ndarray], about: Mapping[str, str] | None = None) -> bytes:
@@ -295,7 +295,6 @@ def _from_folder(folder: Path) -> Weights:
     from iassf_jax.train.checkpoints import load_weights  # Orbax takes time and memory that a file does not need
 
     config = load_config(folder).to_dict()
-    config["model"] = current_settings(config["model"])
     try:
         network = build_model(config["model"])
     except UserError as error:
@@ -315,18 +314,15 @@ def _from_folder(folder: Path) -> Weights:
 def _to_folder(weights: Weights, folder: Path) -> None:
     from iassf_jax.train.checkpoints import Checkpoints
 
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        checkpoints = Checkpoints(scratch)
-        try:
-            checkpoints.save(int(weights.source.get("step", 0)), {"params": weights.params}, {})
-        finally:
-            checkpoints.close()
-        if weights.kept:
-            images.write_bytes(scratch / _KEPT_FILE, _pack(weights.kept))
-        save_config(scratch, ConfigDict({"model": dict(weights.model), "source": dict(weights.source)}))
-        os.replace(scratch, folder)
+        with new_folder(folder) as scratch:
+            checkpoints = Checkpoints(scratch)
+            try:
+                checkpoints.save(int(weights.source.get("step", 0)), {"params": weights.params}, {})
+            finally:
+                checkpoints.close()
+            if weights.kept:
+                write_bytes(scratch / _KEPT_FILE, _pack(weights.kept))
+            save_config(scratch, ConfigDict({"model": dict(weights.model), "source": dict(weights.source)}))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}): choose another folder") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -12,6 +12,7 @@ from iassf_jax.data import haze, images, levels, pipeline
 from iassf_jax.data.packed import pack
 from iassf_jax.errors import UserError
 from iassf_jax.scenes import write_scenes
+from iassf_jax.train.run_config import ADDED
 
 DATA = tiny.get_config().data.to_dict()
 HOMOGENEOUS = {"kinds": ("homogeneous",), "ranges": {}}
@@ -21,6 +22,12 @@ def iterator(seed=0, **changes):
     data = {**DATA, **changes}
     source, _ = pipeline.make_source(data, "train")
     return pipeline.train_iterator(data, source, 2, seed), source
+
+
+def augment_of(crop, kind, whole_size=(), **changes):
+    """Haze of one kind on crops or whole images, without flips."""
+    data = {**DATA, "crop": crop, "haze": {"kinds": (kind,), "ranges": {}}, "horizontal_flip": False}
+    return pipeline.augmentation({**data, "vertical_flip": False, **changes}, whole_size)
 
 
 def take(it, count):
@@ -87,7 +94,7 @@ def test_crops_stay_aligned_and_flips_happen():
     """Clear, infrared and hazy are cut and turned alike: a marked image tells."""
     yy, xx = np.mgrid[:40, :56].astype(np.uint8)
     raw = {"index": np.int64(0), "clear": np.stack([yy, xx, yy], axis=-1), "infrared": (yy + xx).astype(np.uint8)}
-    augment = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}, rotations=True)
+    augment = augment_of(24, "none", horizontal_flip=True, vertical_flip=True, rotations=True)
     seen = set()
     for seed in range(60):
         out = augment.random_map(raw, np.random.default_rng(seed))
@@ -102,7 +109,7 @@ def test_crops_stay_aligned_and_flips_happen():
 def test_haze_of_a_crop_is_the_crop_of_the_haze(kind):
     source, _ = pipeline.make_source({**DATA, "haze": DATA["haze"]}, "train")
     raw = source[0]
-    augment = pipeline.Augment(24, {"kinds": (kind,), "ranges": {}}, False, False)
+    augment = augment_of(24, kind)
     out = augment.random_map(raw, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     top, left = (int(rng.integers(n - 24 + 1)) for n in raw["clear"].shape[:2])
@@ -114,12 +121,11 @@ def test_haze_of_a_crop_is_the_crop_of_the_haze(kind):
 def test_degraded_inputs_leave_the_clear_image_and_are_reproducible():
     source, _ = pipeline.make_source(DATA, "train")
     raw = source[0]
-    settings = {"noise_chance": 1.0, "read_noise": (0.05, 0.05), "infrared_chance": 1.0, "infrared_gain": (0.5, 0.5)}
+    off = {name: ADDED[f"data.degrade.{name}"] for name in DATA["degrade"]}
+    noisy = {"noise_chance": 1.0, "read_noise": (0.05, 0.05), "infrared_chance": 1.0, "infrared_gain": (0.5, 0.5)}
     first, again, plain = (
-        pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}, False, False, degrade=chosen).random_map(
-            raw, np.random.default_rng(2)
-        )
-        for chosen in (settings, settings, {})
+        augment_of(24, "none", degrade=chosen).random_map(raw, np.random.default_rng(2))
+        for chosen in ({**off, **noisy}, {**off, **noisy}, off)
     )
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
@@ -130,7 +136,7 @@ def test_degraded_inputs_leave_the_clear_image_and_are_reproducible():
 
 def test_whole_images_are_hazed_and_then_shrunk():
     raw = pipeline.make_source(DATA, "train")[0][0]
-    augment = pipeline.Augment(24, {"kinds": ("msrs_release",), "ranges": {}}, False, False, whole_size=(20, 28))
+    augment = augment_of(24, "msrs_release", whole_size=(20, 28))
     out = augment.random_map(raw, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     rng.integers(1)
@@ -162,7 +168,7 @@ def test_crops_of_shrunk_images_stay_aligned_and_show_more():
     """The slope of a ramp tells by how much the image was shrunk; it lies between min_scale and 1."""
     yy, xx = np.mgrid[:120, :200].astype(np.uint8)
     raw = {"index": np.int64(0), "clear": np.stack([yy, xx, yy], axis=-1), "infrared": (yy // 2 + xx // 2)}
-    augment = pipeline.Augment(30, {"kinds": ("none",), "ranges": {}}, False, False, min_scale=0.5)
+    augment = augment_of(30, "none", min_scale=0.5)
     slopes = []
     for seed in range(40):
         out = augment.random_map(raw, np.random.default_rng(seed))
@@ -177,11 +183,11 @@ def test_crops_of_shrunk_images_stay_aligned_and_show_more():
 
 def test_colours_change_places_before_any_haze():
     raw = pipeline.make_source(DATA, "train")[0][0]
-    augment = pipeline.Augment(40, {"kinds": ("none",), "ranges": {}}, False, False, permute_chance=0.5)
+    augment = augment_of(40, "none", permute_chance=0.5)
     for seed in range(5):
         out = augment.random_map(raw, np.random.default_rng(seed))
         np.testing.assert_array_equal(out["hazy"], out["clear"])
-    still = pipeline.Augment(40, {"kinds": ("none",), "ranges": {}}, False, False, whole_size=raw["clear"].shape[:2])
+    still = augment_of(40, "none", whole_size=raw["clear"].shape[:2])
     means = tuple((still.random_map(raw, np.random.default_rng(0))["clear"].mean((0, 1)) * 1e4).round())
     moved = dataclasses.replace(still, permute_chance=1.0)
     orders = [moved.random_map(raw, np.random.default_rng(i))["clear"].mean((0, 1)) * 1e4 for i in range(60)]
@@ -192,9 +198,8 @@ def test_colours_change_places_before_any_haze():
 def test_another_light_comes_before_haze(whole):
     """Of black images every light is grey, and what haze adds to that is the same everywhere."""
     raw = {"index": np.int64(0), "clear": np.zeros((48, 64, 3), np.uint8), "infrared": np.zeros((48, 64), np.uint8)}
-    light = {"chance": 1.0, "black": (0.2, 0.3)}
-    haze = {"kinds": ("homogeneous",), "ranges": {}}
-    augment = pipeline.Augment(24, haze, whole_size=whole, relight=light)
+    light = {**DATA["relight"], "chance": 1.0, "black": (0.2, 0.3)}
+    augment = augment_of(24, "homogeneous", whole, relight=light)
     out = augment.random_map(raw, np.random.default_rng(0))
     assert -0.61 < out["clear"].min() == out["clear"].max() < -0.39
     assert (out["hazy"] > out["clear"]).all()
@@ -203,7 +208,7 @@ def test_another_light_comes_before_haze(whole):
 
 def test_images_smaller_than_the_crop_are_mirrored():
     raw = {"index": np.int64(0), "clear": np.full((9, 30, 3), 100, np.uint8), "infrared": np.zeros((9, 30), np.uint8)}
-    out = pipeline.Augment(24, {"kinds": ("none",), "ranges": {}}).random_map(raw, np.random.default_rng(0))
+    out = augment_of(24, "none").random_map(raw, np.random.default_rng(0))
     assert out["clear"].shape == (24, 24, 3)
 
 

@@ -13,6 +13,7 @@ from iassf_jax.data import images
 from iassf_jax.demo import page as demo
 from iassf_jax.demo.guard import Guard, Uploads
 from iassf_jax.demo.session import Session
+from iassf_jax.files import write_bytes
 from iassf_jax.fuse import fuser
 
 
@@ -113,7 +114,7 @@ def test_copies_that_pages_show_are_swept_with_each_job(tmp_path, monkeypatch):
     session.uploads.limit = 5000
     images.write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     for i in range(9):
-        images.write_bytes(tmp_path / "page" / f"{i}.png", bytes(1000))
+        write_bytes(tmp_path / "page" / f"{i}.png", bytes(1000))
         session.preview(str(tmp_path / "a.png"), None)
     assert len(list((tmp_path / "page").iterdir())) == 5
 

@@ -16,6 +16,7 @@ import tiny
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import SCRATCH
 from iassf_jax.weights.formats import write_weights
 
 STEMS = ("a", "b", "c")
@@ -244,7 +245,7 @@ def test_a_full_disk_leaves_no_half_file(folders, weights):
     assert run.returncode == 1 and "cannot be written" in run.stderr and "Traceback" not in run.stderr
     written = [name for name in files(folders / "out") if name.endswith(".png")]
     assert not [name for name in written if cv2.imread(str(folders / "out" / name)) is None]
-    assert not [name for name in files(folders / "out") if images.SCRATCH in name]
+    assert not [name for name in files(folders / "out") if SCRATCH in name]
 
 
 @pytest.mark.slow

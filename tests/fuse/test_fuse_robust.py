@@ -11,6 +11,7 @@ import pytest
 
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.files import SCRATCH, write_bytes
 from iassf_jax.fuse.files import Options, fuse_files
 from iassf_jax.fuse.fuser import Result
 from iassf_jax.fuse.tiling import Tiling
@@ -69,8 +70,8 @@ def test_a_folder_is_one_process_s_and_shards_share_it(folders):
 
 
 def test_what_a_killed_run_was_writing_is_swept(folders):
-    for name in (f"out/{images.SCRATCH}1-2.png", f"out/panel/{images.SCRATCH}1-2.png", "out/mine.png"):
-        images.write_bytes(name, b"half")
+    for name in (f"out/{SCRATCH}1-2.png", f"out/panel/{SCRATCH}1-2.png", "out/mine.png"):
+        write_bytes(name, b"half")
     (folders / "out" / "mine.png").rename(folders / "out" / ".mine.tmp.png")
     fuse(save=("panel",))
     found = {str(path.relative_to(folders / "out")) for path in (folders / "out").rglob("*") if path.is_file()}
@@ -162,10 +163,10 @@ def video(path, count=4):
 
 def test_a_killed_video_is_started_again_and_leaves_nothing(folders):
     video("a.mp4")
-    images.write_bytes(f"out/{images.SCRATCH}1-2.mp4", b"half")
+    write_bytes(f"out/{SCRATCH}1-2.mp4", b"half")
     assert fuse_videos(Network(), "a.mp4", "a.mp4", "out/b.mp4").frames == 4
     assert [path.name for path in (folders / "out").iterdir()] == ["b.mp4"]
-    images.write_bytes(f"out/{images.SCRATCH}1-2.mp4", b"somebody's")
+    write_bytes(f"out/{SCRATCH}1-2.mp4", b"somebody's")
     with locked("out", "--output", shared=True):
         assert fuse_videos(Network(), "a.mp4", "a.mp4", "out/c.mp4").frames == 4
     assert len(list((folders / "out").iterdir())) == 3

@@ -6,8 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import haze
 from iassf_jax.losses import ours, paper
 from iassf_jax.models.scattering import bounded_clear, dehaze
+
+SETTINGS = {**haze.get_config().loss, "bound": 0.1}
 
 
 def test_sobel_of_a_ramp():
@@ -75,7 +78,7 @@ def test_right_maps_leave_no_loss_of_the_dehazed_image():
     dehazed = dehaze(0.5 * batch["hazy"] + 0.5, batch["transmission"], batch["airlight"], 0.1)
     wanted = bounded_clear(0.5 * batch["clear"] + 0.5, batch["transmission"], batch["airlight"], 0.1)
     out = {"dehazed": 2 * dehazed - 1, "fused": 2 * wanted - 1, **{k: batch[k] for k in ("transmission", "airlight")}}
-    _, terms = ours.haze_loss(out, batch, hidden=0.0)
+    _, terms = ours.haze_loss(out, batch, **{**SETTINGS, "hidden": 0.0})
     assert {name: float(x) for name, x in terms.items()} == pytest.approx(dict.fromkeys(terms, 0), abs=1e-5)
 
 
@@ -83,7 +86,7 @@ def test_terms_of_wrong_maps_by_hand():
     batch = hazy_batch()
     out = {"dehazed": batch["clear"], "fused": batch["clear"], "transmission": jnp.full((2, 12, 12), 0.5),
            "airlight": batch["airlight"] + 0.1}  # fmt: skip
-    loss, terms = ours.haze_loss(out, batch, alpha=3.0, beta=0.5, transmission=0.2, airlight=0.7)
+    loss, terms = ours.haze_loss(out, batch, **{**SETTINGS, "alpha": 3.0, "beta": 0.5, "airlight": 0.7})
     true_t = np.maximum(np.asarray(batch["transmission"]), 0.05)
     assert terms["transmission"] == pytest.approx(np.abs(np.log(0.5) - np.log(true_t)).mean(), rel=1e-5)
     density = float((1 - batch["transmission"]).mean())
@@ -101,6 +104,6 @@ def test_infrared_enters_the_target_where_haze_hides_the_scene_and_not_elsewhere
     lost = {}
     for t in (0.01, 0.9):
         maps = {"transmission": jnp.full((2, 12, 12), t), "airlight": out["airlight"]}
-        _, terms = ours.haze_loss({**out, **maps}, {**batch, **maps, "clear": clear, "infrared": stripes}, hidden=0.15)
+        _, terms = ours.haze_loss({**out, **maps}, {**batch, **maps, "clear": clear, "infrared": stripes}, **SETTINGS)
         lost[t] = float(terms["gradient"])
     assert lost[0.01] > 0.1 and lost[0.9] < 1e-5

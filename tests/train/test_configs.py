@@ -5,15 +5,17 @@ from pathlib import Path
 
 import grain
 import pytest
+from ml_collections import ConfigDict
 
 import tiny
-from configs import msrs, release
+from configs import haze, msrs, release
 from iassf_jax.data import pipeline
 from iassf_jax.data.layouts import Pair
 from iassf_jax.errors import UserError
-from iassf_jax.models import build_model
+from iassf_jax.models import build_model, full_settings
 from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.loop import train_and_evaluate
+from iassf_jax.train.run_config import ADDED, check_same_network, load_config, save_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -125,11 +127,47 @@ def test_a_setting_that_the_loss_lacks_is_named():
         check_config(config)
 
 
-def test_configs_of_older_runs_have_no_degrade_and_no_relight():
-    config = msrs.get_config()
+@pytest.mark.parametrize("config, name", [(msrs, "data.relight"), (msrs, "optim.trainable"), (haze, "loss.hidden")])
+def test_a_setting_that_the_config_lacks_is_named(config, name):
+    config = config.get_config()
+    section, field = name.split(".")
     with config.unlocked():
-        del config.data.degrade, config.data.relight
-    check_config(config)
+        del config[section][field]
+    with pytest.raises(UserError, match=f"the config has no {name}.*: start from configs/"):
+        check_config(config)
+
+
+def test_a_config_of_the_first_version_is_brought_up_to_this_one(tmp_path):
+    """It lacks what came later, has settings of the network that are gone, and its run sees the same batches."""
+    config = tiny.get_config()
+    first = config.to_dict()
+    del first["data"]["relight"], first["data"]["degrade"], first["init_from"]
+    for section, field in (name.split(".") for name in ADDED if name.count(".") == 1):
+        del first[section][field]
+    for field in ("reconstruction", "working_size", "patch", "bound"):
+        del first["model"][field]
+    first["model"] |= {"refine_radius": 0, "modulation_passes": 1}
+    save_config(tmp_path, ConfigDict(first))
+    found = load_config(tmp_path)
+    check_config(found)
+    assert not check_same_network(tmp_path, config)
+    sections = [name for name in config if hasattr(config[name], "keys") and name != "model"]
+    assert all(set(found[name]) == set(config[name]) for name in sections)
+    assert found.data.infrared_percentiles == "none" and not found.optim.trainable
+    one, other = (_first_batch(x) for x in (found, config))
+    assert all((one[name] == other[name]).all() for name in other)
+
+
+def _first_batch(config):
+    iterator = pipeline.train_iterator(config.data, pipeline.make_source(config.data, "train")[0], 2, 0)
+    try:
+        return next(iterator)
+    finally:
+        iterator.close()
+
+
+def test_the_networks_defaults_are_the_papers_config():
+    assert full_settings({"name": "iassf"}) == msrs.get_config().model.to_dict()
 
 
 def test_stored_haze_cannot_be_relit():

@@ -96,6 +96,35 @@ def test_clipping_limits_the_gradient():
     assert np.abs(second_update(0.0)).max() < 1.6e-4
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_frozen_parameters_stay_to_the_bit_and_clipping_does_not_see_them(every):
+    """The trained part moves as it would alone: huge gradients of the frozen part change neither."""
+    rng = np.random.default_rng(0)
+    params = {"params": {name: {"w": jnp.asarray(rng.normal(size=3), jnp.float32)} for name in ("body", "head")}}
+    optim = {**OPTIM, "weight_decay": 0.5, "clip_norm": 1.0, "accumulate_steps": every}
+    both, _ = training.make_optimizer({**optim, "trainable": ("head",)}, 100)
+    alone, _ = training.make_optimizer(optim, 100)
+    now, head = params, params["params"]["head"]
+    state, state_alone = both.init(now), alone.init(head)
+    for scale in (3.0, 0.2, 7.0, 0.1):
+        gradient = {"w": jnp.asarray(scale * rng.normal(size=3), jnp.float32)}
+        gradients = {"params": {"body": {"w": jnp.full(3, 1e4)}, "head": gradient}}
+        updates, state = both.update(gradients, state, now)
+        now = optax.apply_updates(now, updates)
+        updates, state_alone = alone.update(gradient, state_alone, head)
+        head = optax.apply_updates(head, updates)
+        np.testing.assert_array_equal(now["params"]["head"]["w"], head["w"])
+    np.testing.assert_array_equal(now["params"]["body"]["w"], params["params"]["body"]["w"])
+    assert np.abs(head["w"] - params["params"]["head"]["w"]).min() > 1e-4
+
+
+def test_where_nothing_is_frozen_the_state_is_adamws_alone():
+    """Checkpoints hold it: its tree may not change."""
+    optimizer, schedule = training.make_optimizer(OPTIM, 100)
+    params = {"w": jnp.zeros(2)}
+    assert jax.tree.structure(optimizer.init(params)) == jax.tree.structure(optax.adamw(schedule).init(params))
+
+
 def test_accumulation_updates_every_other_step_with_the_mean():
     optimizer, schedule = training.make_optimizer({**OPTIM, "accumulate_steps": 2}, 100)
     params = {"w": jnp.array([1.0])}

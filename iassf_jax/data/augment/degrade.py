@@ -15,22 +15,22 @@ from iassf_jax.data.augment.drawn import Range, draw, happens, range_problems
 
 Array = np.ndarray
 
-# Field of `data.degrade` -> value that leaves everything as it is, and how far it may reach.
+# Field of `data.degrade` -> how far it may reach.
 _CHANCES = ("noise_chance", "jpeg_chance", "infrared_chance", "misaligned_chance", "no_infrared_chance")
 _RANGES: Mapping[str, Range] = {
-    "shot_noise": ((0.0, 0.0), 0, 1),
-    "read_noise": ((0.0, 0.0), 0, 1),
-    "jpeg_quality": ((100, 100), 1, 100),
-    "infrared_gain": ((1.0, 1.0), 0, 100),
-    "infrared_gamma": ((1.0, 1.0), 0.01, 100),
-    "infrared_contrast": ((1.0, 1.0), 0, 100),
-    "infrared_offset": ((0.0, 0.0), -1, 1),
-    "misaligned_by": ((0.0, 0.0), -1, 1),
+    "shot_noise": (0, 1),
+    "read_noise": (0, 1),
+    "jpeg_quality": (1, 100),
+    "infrared_gain": (0, 100),
+    "infrared_gamma": (0.01, 100),
+    "infrared_contrast": (0, 100),
+    "infrared_offset": (-1, 1),
+    "misaligned_by": (-1, 1),
 }
 
 
 def problems_of(settings: Mapping[str, Any]) -> list[str]:
-    """What cannot work in a `data.degrade` section, a sentence each; the section may be empty, as in older runs."""
+    """What cannot work in a `data.degrade` section, a sentence each."""
     return range_problems("data.degrade", settings, _CHANCES, _RANGES)
 
 
@@ -41,20 +41,20 @@ def degrade(hazy: Array, infrared: Array, rng: np.random.Generator, settings: Ma
         hazy: uint8 or uint16 `[H, W, 3]`, RGB.
         infrared: uint8 or uint16 `[H, W]` or `[H, W, C]`.
         rng: of all draws; nothing is drawn for what is off.
-        settings: the `data.degrade` section of a config; what it lacks is off.
+        settings: the `data.degrade` section of a config.
 
     Returns:
         Both, of their types and shapes.
     """
     if happens("noise_chance", rng, settings):
-        hazy = add_noise(hazy, rng, *(draw(name, rng, settings, _RANGES) for name in ("shot_noise", "read_noise")))
+        hazy = add_noise(hazy, rng, *(draw(name, rng, settings) for name in ("shot_noise", "read_noise")))
     if happens("jpeg_chance", rng, settings):
-        hazy = recompress(hazy, round(draw("jpeg_quality", rng, settings, _RANGES)))
+        hazy = recompress(hazy, round(draw("jpeg_quality", rng, settings)))
     if happens("infrared_chance", rng, settings):
         names = ("infrared_gain", "infrared_gamma", "infrared_contrast", "infrared_offset")
-        infrared = change_levels(infrared, *(draw(name, rng, settings, _RANGES) for name in names))
+        infrared = change_levels(infrared, *(draw(name, rng, settings) for name in names))
     if happens("misaligned_chance", rng, settings):
-        infrared = shift(infrared, *(draw("misaligned_by", rng, settings, _RANGES) for _ in range(2)))
+        infrared = shift(infrared, *(draw("misaligned_by", rng, settings) for _ in range(2)))
     if happens("no_infrared_chance", rng, settings):
         infrared = cv2.cvtColor(hazy, cv2.COLOR_RGB2GRAY)
     return hazy, infrared

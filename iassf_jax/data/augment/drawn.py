@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-Range = tuple[tuple[float, float], float, float]
-"""What a setting is where a config lacks it, and the lowest and highest value that makes sense."""
+Range = tuple[float, float]
+"""The lowest and the highest value that makes sense."""
 
 
 def range_problems(
@@ -15,10 +15,10 @@ def range_problems(
     """What cannot work in a config's section of such settings, a sentence each."""
     problems = [f"{section} has no {name!r}" for name in settings if name not in (*chances, *ranges)]
     for name in chances:
-        if not 0 <= settings.get(name, 0) <= 1:
+        if not 0 <= settings[name] <= 1:
             problems.append(f"{section}.{name} is {settings[name]}: use 0 to 1")
-    for name, (default, lowest, highest) in ranges.items():
-        pair = settings.get(name, default)
+    for name, (lowest, highest) in ranges.items():
+        pair = settings[name]
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and lowest <= pair[0] <= pair[1] <= highest):
             problems.append(f"{section}.{name} is {pair}: give (low, high) between {lowest:g} and {highest:g}")
     return problems
@@ -26,10 +26,9 @@ def range_problems(
 
 def happens(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> bool:
     """With the chance of this name; nothing is drawn where it is 0."""
-    chance = settings.get(name, 0)
-    return chance > 0 and rng.random() < chance
+    return settings[name] > 0 and rng.random() < settings[name]
 
 
-def draw(name: str, rng: np.random.Generator, settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> float:
+def draw(name: str, rng: np.random.Generator, settings: Mapping[str, Any]) -> float:
     """A number from the range of this name."""
-    return float(rng.uniform(*settings.get(name, ranges[name][0])))
+    return float(rng.uniform(*settings[name]))

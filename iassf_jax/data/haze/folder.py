@@ -23,6 +23,7 @@ from iassf_jax.data.haze import (
 from iassf_jax.data.images import PathLike
 from iassf_jax.data.layouts import Problem, doubled, list_images, problem_from
 from iassf_jax.errors import UserError
+from iassf_jax.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,7 @@ def haze_folder(
     Raises:
         UserError: no images, wrong settings, or an output folder that is an input folder or cannot be written.
     """
-    merged_ranges(kind, ranges)  # refuses wrong ones before any work is done
-    given, needed = depth_dir is not None, HAZE_KINDS[kind].needs_depth
-    if needed != given and not (given and HAZE_KINDS[kind].air):
-        raise UserError(f"haze kind '{kind}' {'needs' if needed else 'uses no'} depth maps: correct the depth folder")
-    if given:
-        check_depth_settings(depth_meaning, depth_scale)
+    _check_settings(kind, ranges, depth_dir is not None, depth_meaning, depth_scale)
     if seed < 0:
         raise UserError(f"haze seed is {seed}: use 0 or more")
     for folder in (visible_dir, depth_dir):
@@ -148,5 +144,17 @@ def haze_folder(
     finally:  # also when interrupted: the images that are written need their parameters
         records = {item.stem: item for item in done if isinstance(item, HazeRecord)}
         content = {"images": {stem: asdict(record) for stem, record in sorted({**known, **records}.items())}}
-        images.write_bytes(index, json.dumps(content, indent=1).encode())
+        write_bytes(index, json.dumps(content, indent=1).encode())
     return tuple(records.values()), tuple(item for item in done if isinstance(item, Problem))
+
+
+def _check_settings(
+    kind: str, ranges: Ranges | None, with_depth: bool, depth_meaning: str | None, depth_scale: float | None
+) -> None:
+    """Raises UserError for settings that do not go together, before any work is done."""
+    merged_ranges(kind, ranges)
+    needed = HAZE_KINDS[kind].needs_depth
+    if needed != with_depth and not (with_depth and HAZE_KINDS[kind].air):
+        raise UserError(f"haze kind '{kind}' {'needs' if needed else 'uses no'} depth maps: correct the depth folder")
+    if with_depth:
+        check_depth_settings(depth_meaning, depth_scale)
