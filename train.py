@@ -2,7 +2,10 @@
 
 import sys
 
-from iassf_jax.cli.train import run
+from iassf_jax.cli.interrupts import heard
 
 if __name__ == "__main__":
-    run(sys.argv)
+    with heard():
+        from iassf_jax.cli.train import run
+
+        run(sys.argv)

@@ -5,11 +5,15 @@
     result.save("results")
     for frame in iassf_jax.live(0, 1): ...  # two cameras: frame.fused, frame.latency
 
-Importing this package does not import JAX: data workers do it too.
+Importing this package does not import JAX: data workers do it too. Messages of XLA's own (slow compilations, features
+of the processor) stay off the terminal where JAX is imported later, unless TF_CPP_MIN_LOG_LEVEL asks for them.
 """
 
 import importlib
+import os
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
 _MODULES = {

@@ -1,5 +1,6 @@
 """A config whose network compiles in a blink: for tests of the run around it, in processes of their own."""
 
+import dataclasses
 import os
 
 import flax.linen as nn
@@ -26,8 +27,14 @@ class OneLayer(nn.Module):
 MODELS["one_layer"] = OneLayer
 
 
+@dataclasses.dataclass
 class ChunkFuserThatKnowsIt(ChunkFuser):
-    """Who unpickles it, a worker of Ray's, imports this module and so has the network."""
+    """Who unpickles it, a worker of Ray's, imports this module and so has the network.
+
+    It is as heavy as one with the weights of a real network.
+    """
+
+    ballast: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2**20))
 
 
 def write_pairs(root):

@@ -18,14 +18,22 @@ def add(commands: Commands) -> None:
         choices=("float32", "bfloat16"),
         help="what the network shall compute in (a GPU trains in bfloat16, which is slow on a CPU)",
     )
+    convert.add_argument(
+        "--average-with",
+        metavar="WEIGHTS",
+        help="take the mean of fine-tuned weights and those they began with: keeps what those know",
+    )
+    convert.add_argument("--share", type=float, default=0.5, help="of the fine-tuned weights in the mean (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Converts."""
-    from iassf_jax.weights.fit import with_prompt_size
+    from iassf_jax.weights.fit import averaged, with_prompt_size
     from iassf_jax.weights.formats import read_weights, write_weights
 
     weights = read_weights(args.source)
+    if args.average_with:
+        weights = averaged(weights, read_weights([args.average_with]), args.share)
     if args.prompt_size:
         weights = with_prompt_size(weights, args.prompt_size)
     if args.dtype:

@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from iassf_jax.cli.flags import Flags
+from iassf_jax.cli.interrupts import at_once
 
 _FLAGS = Flags("Trains a network as a config says, or goes on where the run was stopped.", needs_config=True)
 _WORKDIR = flags.DEFINE_string(
@@ -30,11 +31,13 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _main() -> None:
-    from iassf_jax.runtime import set_up
+    with at_once():  # before the run itself listens, and when it is over
+        from iassf_jax.runtime import set_up
 
-    set_up(_FLAGS.values.compilation_cache)
-    from iassf_jax.train.loop import train_and_evaluate
-    from iassf_jax.train.processes import joined
+        set_up(_FLAGS.values.compilation_cache)
+        from iassf_jax.train.loop import train_and_evaluate
+        from iassf_jax.train.processes import joined
 
-    with joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
-        train_and_evaluate(_FLAGS.config.value, _WORKDIR.value or Path("runs") / _FLAGS.config_name(), _PROFILE.value)
+        workdir = _WORKDIR.value or Path("runs") / _FLAGS.config_name()
+        with joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
+            train_and_evaluate(_FLAGS.config.value, workdir, _PROFILE.value)

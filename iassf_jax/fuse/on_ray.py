@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,10 @@ def ray_engine(address: str | None, gpus: float | None, workers: int | None) -> 
         raise UserError("--engine ray needs Ray: pip install 'iassf-jax[ray]'") from None
     if not ray.is_initialized():
         try:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            with warnings.catch_warnings():  # it forks before it starts other programs, which is safe
+                warnings.filterwarnings("ignore", message="os.fork")
+                settings = {} if address else {"include_dashboard": False}
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
         except (ConnectionError, ValueError, RuntimeError) as error:
             words = " ".join(str(error).split())[:160]
             raise UserError(f"--address {address}: no Ray cluster answers ({words}): see `ray status`") from None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from iassf_jax.losses.paper import l1_loss, sobel
-from iassf_jax.models.brightening import brighten, brightening, details, wanted_luma, without_details
+from iassf_jax.models.brightening import brighten, brightening, details, kept_highlights, wanted_luma, without_details
 from iassf_jax.models.scattering import BOUND, bounded_clear
 
 
@@ -22,9 +22,10 @@ def haze_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of networks that draw transmission and air light (ours).
 
-    Eq. 6 with other targets: the dehazed image's keeps the haze that `dehaze` leaves where transmission is
-    below `bound`; the fused image's is that one, brightened in its own colour where infrared shows more, with
-    infrared details where haze hides the scene. Transmission and air light are compared with the true ones.
+    Eq. 6 with other targets: the dehazed image's keeps the haze that `dehaze` leaves where transmission is below
+    `bound`; the fused image's is that one, brightened in its own colour where infrared shows more (less in broad warm
+    areas, see `kept_highlights`), with infrared details where haze hides the scene. Transmission and air light are
+    compared with the true ones.
 
     Args:
         out: of the network: `dehazed`, `fused` float[B, H, W, 3] in about [-1, 1]; `transmission` [B, H, W],
@@ -62,5 +63,5 @@ def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array, hidden: 
     """In [0, 1]."""
     smooth, mean = without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
     detail = (1 - jnp.minimum(t / max(hidden, 1e-6), 1)) * details(infrared, smooth, mean)
-    luma = wanted_luma(wanted, infrared, jnp.zeros_like(t), detail)
+    luma = wanted_luma(wanted, infrared, kept_highlights(wanted, infrared) - 1, detail)
     return jnp.clip(brighten(wanted, *brightening(wanted, luma)), 0, 1)

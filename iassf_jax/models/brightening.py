@@ -10,6 +10,8 @@ from iassf_jax.models.windows import box_mean
 
 DETAIL_RADIUS = 6
 """Of what counts as detail of the infrared image, in pixels at working size."""
+BROAD, FREE = 0.5, 0.06
+"""The luma up to which infrared may brighten broad areas; how much it always may, so that a single person stays."""
 Number = float | jax.Array
 LUMA_601 = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
@@ -35,6 +37,25 @@ def details(infrared: jax.Array, smooth: jax.Array, mean: jax.Array) -> jax.Arra
     difference = infrared - smooth
     warmth = jnp.clip(infrared / jnp.maximum(mean, 1e-3), 0, 1)
     return jnp.maximum(difference, 0) + warmth * jnp.minimum(difference, 0)
+
+
+def kept_highlights(dehazed: jax.Array, infrared: jax.Array) -> jax.Array:
+    """The share of infrared excess that leaves broad warm areas, as a road in the sun, their brightness.
+
+    What is warm and small stays as bright as it is, and so does everything by night: the mean luma of a wide window may
+    rise to `BROAD`, or by `FREE` where it is higher.
+
+    Args:
+        dehazed: float32[B, h, w, 3], a small image.
+        infrared: float32[B, h, w].
+
+    Returns:
+        float32[B, h, w] in 0..1.
+    """
+    y = jnp.clip(luma(dehazed), 0, 1)
+    wide = tuple(max(1, n // 8) for n in y.shape[1:])
+    level, more = (box_mean(box_mean(x, wide, wide), wide, wide) for x in (y, jnp.maximum(infrared - y, 0)))
+    return jnp.minimum(jnp.maximum(BROAD - level, FREE) / jnp.maximum(more, 1e-3), 1.0)
 
 
 def wanted_luma(

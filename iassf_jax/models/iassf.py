@@ -19,7 +19,7 @@ from iassf_jax.models.prompts import PEB, PGM, num_heads
 from iassf_jax.models.resampling import pixel_unshuffle, resample, working_shape
 from iassf_jax.models.restoration import IAFRM
 from iassf_jax.models.restormer import NORMS, RestormerBlock
-from iassf_jax.models.scattering import BOUND, first_haze
+from iassf_jax.models.scattering import BOUND, dehaze, first_haze
 from iassf_jax.models.whole_image import Region, estimate_haze
 
 
@@ -184,7 +184,7 @@ class IASSF(nn.Module):
         else:
             small = resample(images[0] * 0.5 + 0.5, fused.shape[1:3])
             drawn = PhysicalHead(self.patch, dtype, name="heads")(out["restored"], fused, *first, small)
-            maps = _maps(drawn, *images)
+            maps = _maps(drawn, *images, self.bound)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return out | ({"maps": maps} if self.reconstruction == "physical" else {})
 
@@ -254,11 +254,15 @@ def _as_features(first: tuple[jax.Array, jax.Array], patch: int) -> tuple[jax.Ar
     return 1 - t.mean(axis=-1), jnp.concatenate([jnp.log(t), light], axis=-1)
 
 
-def _maps(drawn: tuple[jax.Array, jax.Array, jax.Array], visible: jax.Array, infrared: jax.Array) -> Maps:
+def _maps(drawn: tuple[jax.Array, jax.Array, jax.Array], visible: jax.Array, infrared: jax.Array, bound: float) -> Maps:
     """What is drawn of images [B, h, w, 3] in [-1, 1], made ready for images of full size."""
     t, airlight, gains = drawn
     visible, heat = visible * 0.5 + 0.5, infrared[..., 0] * 0.5 + 0.5
     luma = brightening.luma(visible)
+    small, *others = (resample(x, gains.shape[1:3]) for x in (visible, t[..., None], heat[..., None]))
+    small_t, small_heat = (x[..., 0] for x in others)
+    share = brightening.kept_highlights(dehaze(small, small_t, airlight, bound), small_heat)
+    gains = jnp.stack([(1 + gains[..., 0]) * share - 1, gains[..., 1]], axis=-1)
     return Maps(
         local_linear((luma, heat), t),
         airlight,

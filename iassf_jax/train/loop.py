@@ -35,7 +35,10 @@ from iassf_jax.weights.formats import read_weights
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step; a second Ctrl-C interrupts."""
+    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step.
+
+    A second Ctrl-C does what the first one would have done elsewhere.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -84,7 +87,8 @@ class StopRequest:
 
     def _ask(self, number: int, _: object) -> None:
         if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)
         self.asked = True
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import jax
 
 from iassf_jax.errors import UserError
+from iassf_jax.train import last_words
 
 HEARTBEAT_SECONDS = 30
 """A process that is silent for so long counts as dead, and the others end."""
@@ -36,7 +37,7 @@ def joined(coordinator: str | None, count: int | None, index: int | None) -> Ite
     try:
         yield
     except (UserError, jax.errors.JaxRuntimeError) as error:
-        _end(f"error: {_told(error)}", 1)
+        _end(_told(error), 1)
     except KeyboardInterrupt:
         _end("", 130)
     except Exception:
@@ -56,6 +57,7 @@ def _join(coordinator: str | None, count: int | None, index: int | None) -> bool
             raise UserError(f"--process_id is {index}, of {count} processes: use 0 to {count - 1}")
     elif not _launched_together():
         return False
+    last_words.watch()
     jax.config.update("jax_enable_preemption_service", False)  # the loop sees to SIGTERM itself
     try:
         jax.distributed.initialize(
@@ -80,12 +82,10 @@ def _launched_together() -> bool:
 
 
 def _told(error: Exception) -> str:
+    first = last_words.is_mine()  # what follows from this process's end needs no line
     if isinstance(error, UserError) or "RESOURCE_EXHAUSTED" in str(error):
-        return _line(error)
-    return (
-        f"another process of this run has ended, or cannot be reached ({_line(error)[:120]}): start all of them again "
-        "by the same command, and the run goes on from its newest checkpoint"
-    )
+        return f"error: {_line(error)}"
+    return last_words.lost(_line(error)[:120]) if first else ""
 
 
 def _line(error: Exception) -> str:

@@ -37,8 +37,7 @@ def fit_weights(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> An
     Raises:
         UserError: the weights hold another network.
     """
-    kept = {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
-    settings = {**dict(model), **kept}
+    settings = {**dict(model), **_without_parameters(weights.model)}
     if settings["name"] != weights.model["name"]:
         _refuse(weights, settings)
     side = settings.get("prompt_size")
@@ -47,15 +46,41 @@ def fit_weights(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> An
     # Not to "direct": it would have to learn all that the other two take from the images.
     if settings.get("reconstruction") not in (weights.model.get("reconstruction"), "direct"):
         weights = with_fresh_heads(weights, {**dict(model)}, seed)
-        settings |= {name: weights.model[name] for name in _WITHOUT_PARAMETERS if name in weights.model}
+        settings |= _without_parameters(weights.model)
     _refuse(weights, settings)
     return weights.params
+
+
+def _without_parameters(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: model[name] for name in _WITHOUT_PARAMETERS if name in model}
 
 
 def _refuse(weights: Weights, settings: Mapping[str, Any]) -> None:
     """Raises UserError if the settings are another network's."""
     if changed := changed_settings(weights.model, settings):
         raise UserError(f"init_from holds another network ({changed}): set the config's model to it")
+
+
+def averaged(weights: Weights, others: Weights, share: float) -> Weights:
+    """The mean of fine-tuned weights and those it began with, which is better at both (Wortsman et al., CVPR 2022).
+
+    Args:
+        weights: fine-tuned; its settings are kept.
+        others: of the same network.
+        share: 0 to 1, of the fine-tuned ones.
+
+    Raises:
+        UserError: the two are different networks, or a share that is none.
+    """
+    if not 0 <= share <= 1:
+        raise UserError(f"the share is {share}: use 0 to 1")
+    if changed := changed_settings(others.model, {**weights.model, **_without_parameters(others.model)}):
+        raise UserError(f"weights of different networks have no mean ({changed}): give those that training began with")
+
+    def mean(x: Any, y: Any) -> np.ndarray:
+        return np.float32(share * np.float32(x) + (1 - share) * np.float32(y))
+
+    return dataclasses.replace(weights, params=jax.tree.map(mean, weights.params, others.params))
 
 
 def with_fresh_heads(weights: Weights, model: Mapping[str, Any], seed: int = 0) -> Weights:

@@ -1,7 +1,9 @@
 """`iassf-jax fuse` where files are hostile, change, or cannot be written, and where two processes meet."""
 
 import json
+import os
 import struct
+import time
 
 import cv2
 import numpy as np
@@ -116,6 +118,17 @@ def test_a_file_that_changes_while_it_is_used_is_not_passed_off(folders, monkeyp
         fuse()
     items = json.loads((folders / "out" / "manifest.json").read_text())["items"]
     assert len({item["inputs_sha256"] for item in items.values()}) == 3
+
+
+def test_a_clock_that_is_set_back_changes_nothing(folders):
+    """All that is there comes from tomorrow, and what was changed since is known nevertheless."""
+    assert fuse()[0] == list(STEMS)
+    for path in folders.rglob("*"):
+        os.utime(path, (time.time() + 86400,) * 2)
+    assert fuse() == ([], list(STEMS), [])
+    images.write_image("vi/b.png", np.full((8, 9, 3), 77, np.uint8))
+    with pytest.raises(UserError, match="b.png: was made from other images"):
+        fuse()
 
 
 def test_names_as_long_as_a_file_system_takes(folders):

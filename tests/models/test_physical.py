@@ -9,7 +9,7 @@ import tiny
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.maps import MapPredictor
 from iassf_jax.fuse.strengths import Strengths
-from iassf_jax.models import build_model, guided_filter, resampling, scattering
+from iassf_jax.models import brightening, build_model, guided_filter, resampling, scattering
 from iassf_jax.models.parameters import smallest_pair
 
 SMALL = {**tiny.NARROW, "reconstruction": "physical", "working_size": 64, "patch": 2}
@@ -143,3 +143,30 @@ def test_infrared_never_darkens_a_bright_sky(network):
     images = 2 * visible - 1, 2 * infrared[..., None] - 1
     out = jax.jit(model.apply)(parameters, *images)
     assert np.min(out["fused"][:, :10] - jnp.clip(out["dehazed"][:, :10], -1, 1)) > -0.02
+
+
+def test_a_warm_road_keeps_its_brightness_and_a_person_on_a_cold_one_is_as_bright_as_he_was():
+    road, person = np.zeros((2, 1, 48, 64), np.float32)
+    road[:, 24:] = 0.95
+    person[:, 20:26, 30:33] = 0.95
+
+    def added(level, infrared):
+        """Of infrared excess over an even image; where it is warm."""
+        image = np.full((1, 48, 64, 3), level, np.float32)
+        share = brightening.kept_highlights(image, infrared)
+        wanted = brightening.wanted_luma(image, infrared, share - 1, np.zeros_like(infrared))
+        return np.asarray(wanted - level)[infrared > 0]
+
+    assert added(0.45, road).max() < 0.25 and added(0.45, road).min() > 0.02
+    np.testing.assert_allclose(added(0.7, person), 0.25, atol=1e-6)
+    np.testing.assert_allclose(added(0.1, person), 0.85, atol=1e-6)  # and by night
+    assert added(0.1, road).min() > 0.35
+
+
+def test_a_fresh_network_keeps_highlights(network):
+    model, parameters = network
+    visible, infrared, _ = foggy()
+    infrared[:, 24:] = 0.98
+    out = jax.jit(model.apply)(parameters, 2 * visible - 1, 2 * infrared[..., None] - 1)
+    fused, dehazed = (0.5 * np.asarray(out[name])[:, 30:].mean() + 0.5 for name in ("fused", "dehazed"))
+    assert dehazed < fused < 0.75

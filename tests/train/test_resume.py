@@ -60,8 +60,9 @@ def test_sigterm_while_compiling_stops_at_once(tmp_path):
         if line.startswith("compiling the train step for 24 x 24 pixels"):
             break
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=5)
-    assert process.returncode == -signal.SIGTERM
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGTERM  # not 0, as after a step that was finished and saved
+    assert not (tmp_path / "run" / "metrics.jsonl").read_text()
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 

@@ -1,5 +1,6 @@
 """Runs that meet damage, a second run in their folder, signals at any moment, and a full disk."""
 
+import json
 import os
 import random
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -121,6 +123,11 @@ def cut(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
+def nan(path):
+    """Of floats that are no numbers."""
+    path.write_bytes(cv2.imencode(".tif", np.full((40, 56, 3), np.nan, np.float32))[1])
+
+
 def wait_until_it_has_gone_on(run, process):
     """Until there is a checkpoint that was not there."""
     before = {path.name for path in (run / "checkpoints").iterdir()}
@@ -193,7 +200,7 @@ def test_a_cut_log_loses_what_was_cut_alone(copy, whole, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [cut, os.remove, lambda path: path.write_bytes(b"no image")])
+@pytest.mark.parametrize("damage", [cut, os.remove, lambda path: path.write_bytes(b"no image"), nan])
 def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(tmp_path, data, damage):
     """The newest checkpoint stays, and goes on when the file is back."""
     shutil.copytree(data, tmp_path / "data")
@@ -209,6 +216,30 @@ def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(tmp_path, data,
     wait_until_it_has_gone_on(run, process)
     process.send_signal(signal.SIGTERM)
     assert "resuming at step" in finish(process)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of threads that Orbax leaves behind
+def test_a_clock_that_is_set_back_changes_nothing(whole, data, tmp_path, monkeypatch):
+    """By a day at each checkpoint."""
+    now, save, days = time.time, Checkpoints.save, []
+    monkeypatch.setenv("ONE_LAYER_ROOT", str(data))
+    monkeypatch.setattr(time, "time", lambda: now() - 86400 * len(days))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    monkeypatch.setattr(Checkpoints, "save", lambda *args: days.append(save(*args)))
+    run = tmp_path / "run"
+    with jax.numpy_dtype_promotion("standard"):
+        config = one_layer.get_config()
+        config.train.update(steps=6, log_every=1)
+        config.checkpoint.every = 3
+        train_and_evaluate(config, run)
+        shutil.rmtree(run / "checkpoints" / "6")
+        train_and_evaluate(config, run)
+    assert len(days) == 3 and Checkpoints(run).steps() == [6, 3]
+    same(weights(run), weights(whole))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(line.get("train/images_per_second", 1) > 0 for line in lines)
+    assert len(losses(run)) == 6 and lines[0]["time"] > lines[-1]["time"]
 
 
 # ---- two runs, kills, signals, a full disk

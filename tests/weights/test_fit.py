@@ -1,4 +1,4 @@
-"""Prompt pools of another size: their values, what the network makes of them, and the command."""
+"""Weights made to fit: prompt pools of another size, means with other weights, and the command."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ import tiny
 from iassf_jax.cli.main import main
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model
-from iassf_jax.weights.fit import with_prompt_size
+from iassf_jax.weights.fit import averaged, with_prompt_size
 from iassf_jax.weights.formats import Weights, read_weights, write_weights
 
 
@@ -66,6 +66,19 @@ def test_the_command_changes_what_the_network_computes_in(weights, tmp_path):
     found = converted(weights, tmp_path, "--dtype", "bfloat16")
     assert found.model == {**weights.model, "dtype": "bfloat16"}
     jax.tree.map(np.testing.assert_array_equal, found.params, weights.params)
+
+
+def test_the_command_takes_the_mean_with_the_weights_from_before(weights, tmp_path):
+    before = Weights({**weights.model, "dtype": "bfloat16"}, jax.tree.map(lambda x: x + 1, weights.params))
+    write_weights(before, tmp_path / "before.safetensors")
+    found = converted(weights, tmp_path, "--average-with", str(tmp_path / "before.safetensors"), "--share", "0.25")
+    assert found.model == weights.model
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y + 0.75, rtol=1e-6), found.params, weights.params)
+    other = Weights({**weights.model, "norm": "bias_free"}, weights.params)
+    with pytest.raises(UserError, match="different networks have no mean.*norm"):
+        averaged(weights, other, 0.5)
+    with pytest.raises(UserError, match="share is 2.0: use 0 to 1"):
+        averaged(weights, before, 2.0)
 
 
 def test_what_is_refused(weights):
