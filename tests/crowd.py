@@ -34,6 +34,7 @@ class Person(threading.Thread):
     def __init__(self, url: str, folder: Path, number: int, until: float) -> None:
         super().__init__(daemon=True)
         self.url, self.until = url, until
+        self.session = secrets.token_hex(6)
         self.pair = [folder / f"{side}{number % len(SIZES)}.png" for side in ("visible", "infrared")]
         self.fused = self.full = 0
         self.failed: list[str] = []
@@ -51,17 +52,16 @@ class Person(threading.Thread):
                 self.failed.append(f"{type(error).__name__}: {error}"[:300])
 
     def _fuse(self, function: int, data: list[Any]) -> None:
-        session = secrets.token_hex(6)
-        request = {"data": data, "fn_index": function, "session_hash": session, "event_data": None, "trigger_id": None}
+        request = {"data": data, "fn_index": function, "session_hash": self.session, "event_data": None}
         try:
-            self._ask("/gradio_api/queue/join", json.dumps(request).encode(), "application/json")
+            self._ask("/gradio_api/queue/join", json.dumps(request | {"trigger_id": None}).encode(), "application/json")
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise
             self.full += 1
             time.sleep(1)
             return
-        address = f"{self.url}/gradio_api/queue/data?session_hash={session}"
+        address = f"{self.url}/gradio_api/queue/data?session_hash={self.session}"
         with urllib.request.urlopen(address, timeout=300) as stream:
             for line in stream:
                 message = json.loads(line[5:]) if line.startswith(b"data:") else {}

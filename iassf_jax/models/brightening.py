@@ -54,7 +54,7 @@ def kept_highlights(dehazed: jax.Array, infrared: jax.Array) -> jax.Array:
     """
     y = jnp.clip(luma(dehazed), 0, 1)
     wide = tuple(max(1, n // 8) for n in y.shape[1:])
-    level, more = (box_mean(box_mean(x, wide, wide), wide, wide) for x in (y, jnp.maximum(infrared - y, 0)))
+    level, more = (box_mean(box_mean(x, wide, wide), wide, wide) for x in (y, jax.nn.relu(infrared - y)))
     return jnp.minimum(jnp.maximum(BROAD - level, FREE) / jnp.maximum(more, 1e-3), 1.0)
 
 

@@ -148,7 +148,10 @@ def export_onnx(weights: Weights, path: str | Path, height: int, width: int, bat
         proto = _converted(jax2onnx, model, weights, (batch, *size))
     proto.doc_string = "float32, images in -1..1, R G B, [batch, height, width, channels]; haze_density in 0..1"
     data = proto.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class in common
+        raise UserError(f"onnxruntime refuses what jax2onnx made ({_words(error)}): nothing is written") from error
 
     def call(visible: np.ndarray, infrared: np.ndarray) -> list[np.ndarray]:
         return session.run(None, {"visible": visible, "infrared": infrared})
@@ -247,9 +250,12 @@ def _converted(jax2onnx: Any, model: nn.Module, weights: Weights, shape: tuple[i
                 output_names=list(_outputs(model)),
             )
     except Exception as error:  # whatever another jax breaks inside it
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
         help_ = "install the versions of 'iassf-jax[onnx]' in an environment of their own"
-        raise UserError(f"jax2onnx fails with jax {jax.__version__} ({words}): {help_}") from error
+        raise UserError(f"jax2onnx fails with jax {jax.__version__} ({_words(error)}): {help_}") from error
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def _onnx_packages() -> tuple[Any, Any]:

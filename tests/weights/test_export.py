@@ -132,6 +132,21 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         export.export_onnx(small("iassf"), tmp_path / "network.onnx", 32, 32)
 
 
+def test_a_run_time_that_refuses_the_file_is_explained(tmp_path, monkeypatch):
+    proto = types.SimpleNamespace(SerializeToString=lambda: b"", doc_string="")
+    refuse = types.SimpleNamespace(InferenceSession=lambda *args, **options: fail("Type (tensor(double))\nof node"))
+    monkeypatch.setattr(
+        export, "_onnx_packages", lambda: (types.SimpleNamespace(to_onnx=lambda *a, **b: proto), refuse)
+    )
+    with pytest.raises(UserError, match=r"^onnxruntime refuses .*tensor\(double\)\) of node\): nothing is written$"):
+        export.export_onnx(small("iassf"), tmp_path / "network.onnx", 32, 32)
+    assert not list(tmp_path.iterdir())
+
+
+def fail(words):
+    raise RuntimeError(words)
+
+
 def test_a_converter_that_fails_is_explained(tmp_path, monkeypatch):
     def fail(*args, **options):
         raise AttributeError("no attribute\n'ClosedJaxpr'")
