@@ -110,8 +110,8 @@ def _settings(checkpoint: str | Path, config: ConfigDict | None) -> ConfigDict:
 
 def _circumstances(weights: Weights, settings: ConfigDict, split: str) -> dict[str, object]:
     """With what, and on what, images were scored."""
-    return {
-        "step": weights.source.get("step"),
+    step = {"step": weights.source["step"]} if "step" in weights.source else {}
+    return step | {
         "weights": dict(weights.source),
         "split": split,
         "iassf_jax": __version__,
@@ -207,5 +207,5 @@ def _print_means(output: Path, scores: Scores) -> None:
     first = means(next(iter(scores.values())))
     print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:
-        print(f"{name:8}{first[f'{name}_hazy']:>10.4f}{first[name]:>10.4f}")
+        print(f"{name:8}{first.get(f'{name}_hazy', math.nan):>10.4f}{first.get(name, math.nan):>10.4f}")
     print(f"\n{read_means(output)}")

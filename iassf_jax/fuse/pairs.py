@@ -85,6 +85,7 @@ def find_items(
     if os.path.isfile(visible) and os.path.isfile(infrared):
         items, problems = [_single(visible, infrared, output)], []
     else:
+        sides = [_files(path, *affixes.of(side)) for side, path in (("visible", visible), ("infrared", infrared))]
         if output.suffix.lower() in IMAGE_SUFFIXES:
             if one := [path for path in (visible, infrared) if os.path.isfile(path)]:
                 raise UserError(
@@ -92,7 +93,6 @@ def find_items(
                     "--output without a suffix"
                 )
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
-        sides = [_files(path, *affixes.of(side)) for side, path in (("visible", visible), ("infrared", infrared))]
         items, problems = _partners(*sides, output)
         if not items:
             names = " and ".join(f"'{files[0].name}'" for files in sides)

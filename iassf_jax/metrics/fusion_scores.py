@@ -116,7 +116,10 @@ def pi_score(image: np.ndarray, model: ForestModel) -> float:
 
 
 def means(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the images where it is defined: image -> metric -> value."""
+    """Mean of each metric over the images where it is finite, as the PSNR of equal images is not.
+
+    Of image -> metric -> value; a metric that no image has is left out.
+    """
     names = dict.fromkeys(name for of_image in scores.values() for name in of_image)
-    values = {name: [s[name] for s in scores.values() if not np.isnan(s.get(name, np.nan))] for name in names}
+    values = {name: [s[name] for s in scores.values() if np.isfinite(s.get(name, np.nan))] for name in names}
     return {name: float(np.mean(x)) for name, x in values.items() if x}

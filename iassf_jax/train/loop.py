@@ -20,6 +20,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.locks import locked
+from iassf_jax.metrics.fusion_scores import means
 from iassf_jax.models import build_model
 from iassf_jax.models.parameters import abstract_parameters
 from iassf_jax.report.pictures import sample_grid
@@ -205,7 +206,8 @@ class Run:
                 shown.append(result)
         names = evaluation.NAMES
         rows = devices.gathered(np.array([[row[name] for name in names] for row in scores]).reshape(-1, len(names)))
-        log.write(step, {f"val/{name}": np.mean(column) for name, column in zip(names, rows.T, strict=True)})
+        of_pairs = {i: dict(zip(names, row, strict=True)) for i, row in enumerate(rows)}
+        log.write(step, {f"val/{name}": mean for name, mean in means(of_pairs).items()})
         if shown:
             log.picture(step, "val", sample_grid(shown))
 

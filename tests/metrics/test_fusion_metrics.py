@@ -230,5 +230,5 @@ def test_unknown_variants_are_refused():
 
 
 def test_means_leave_out_what_is_undefined():
-    found = means({"a": {"x": 1.0, "y": np.nan}, "b": {"x": 3.0, "y": 5.0}, "c": {"z": np.nan}})
+    found = means({"a": {"x": 1.0, "y": np.nan}, "b": {"x": 3.0, "y": 5.0}, "c": {"z": np.nan, "y": np.inf}})
     assert found == {"x": 2.0, "y": 5.0}
