@@ -211,9 +211,9 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             parts["dehaze"] = gradio.Slider(0, 1, 1, step=0.05, label="Haze taken off", info="0: the hazy image")
             parts["heat"] = gradio.Slider(0, 1, 1, step=0.05, label="Infrared added", info="0: the dehazed image")
             parts["t0"] = gradio.Number(
-                None,
+                0,
                 label="Least transmission",
-                info="Above 0 to 1, e.g. 0.05: lower takes off more haze, with more noise. Empty: the weights' own.",
+                info="Up to 1, e.g. 0.05: lower takes off more haze, with more noise. 0: the weights' own.",
             )
 
 

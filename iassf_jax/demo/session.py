@@ -63,7 +63,7 @@ class Options:
     resize_infrared: bool = False
     dehaze_strength: float = 1.0
     infrared_strength: float = 1.0
-    t0: float | None = None
+    t0: float | None = None  # also 0: the weights' own, for a field of numbers cannot stay empty
     rig: str | None = None  # a file of `iassf-jax align`
 
     def percentiles(self) -> Percentiles:
@@ -76,7 +76,7 @@ class Options:
 
     def strengths(self) -> Strengths:
         """How much haze is taken off and how much infrared is added; a UserError outside their ranges."""
-        return Strengths(self.dehaze_strength, self.infrared_strength, self.t0)
+        return Strengths(self.dehaze_strength, self.infrared_strength, self.t0 or None)
 
 
 @dataclasses.dataclass(frozen=True)

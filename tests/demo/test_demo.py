@@ -96,8 +96,8 @@ def test_strengths_reach_the_network(network, session, pair):
     assert network.strengths == Strengths()
     session.run(*pair, Options(dehaze_strength=0.5, infrared_strength=0.25, t0=0.05))
     assert network.strengths == Strengths(0.5, 0.25, 0.05)
-    with pytest.raises(UserError, match="t0 is 0: use"):
-        session.run(*pair, Options(t0=0))
+    with pytest.raises(UserError, match="t0 is -1: use"):
+        session.run(*pair, Options(t0=-1))
 
 
 def test_a_pair_the_wrong_way_round_is_told(session, pair):
