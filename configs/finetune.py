@@ -4,6 +4,9 @@ python -m iassf_jax scenes --output data/scenes --count 40 --size 240 320
 python train.py --config configs/finetune.py --workdir runs/mine --config.data.root=YOURS,data/scenes
 python -m iassf_jax convert runs/mine mine.safetensors --average-with iassf-haze
 
+200 steps of 8. With 24 pairs of CIDIS, seven of them held out, those went from 21.5 to 22.5 dB and the scenes from 28.8
+to 28.7.
+
 The generated scenes, other haze than yours, and the mean with the weights from before are there so that nothing is
 forgotten.
 """

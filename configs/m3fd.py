@@ -3,6 +3,7 @@
 python train.py --config configs/m3fd.py --config.data.root=PATH_TO_M3FD
 
 `data.root` holds `Vis` and `Ir` (1024x768). There is no published split: a tenth is held out by name.
+Not run here in full.
 """
 
 from ml_collections import ConfigDict

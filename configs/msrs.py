@@ -3,7 +3,7 @@
 python train.py --config configs/msrs.py --config.data.root=PATH_TO_MSRS
 
 `data.root` may hold the authors' `{train,test}/{GT,hazy,IR}` or upstream MSRS `{train,test}/{vi,ir}`.
-Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. docs/train.md says more.
+Of the paper: 1,083 pairs, 54,000 steps, one RTX 4090. Not run here in full.
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@ python train.py --config configs/roadscene.py --config.data.root=PATH_TO_ROADSCE
 
 `data.root` holds `crop_LR_visible` and `cropinfrared` (or `vi` and `ir`). Images are smaller than the paper's crop at
 times; those are mirrored up to it. There is no published split: a tenth is held out by name.
+Not run here in full.
 """
 
 from ml_collections import ConfigDict
