@@ -5,6 +5,7 @@ queue is full", and the server's memory and what it keeps on disk must stay flat
 """
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -95,11 +96,10 @@ def resident(pid: int) -> int:
 def on_disk(folder: Path) -> int:
     """Bytes of the files in a folder, some of which may go in the meantime."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total
 
 

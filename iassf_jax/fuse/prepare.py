@@ -212,7 +212,8 @@ def _check_values(x: Array, what: str) -> None:
 def refuse_swapped(visible: Array, infrared: Array) -> None:
     """A grey visible image beside an infrared one in colours: whoever gave them took one for the other."""
     seen, heat = _saturation(_image(visible, "visible")), _saturation(_image(infrared, "infrared"))
-    if heat > 0.02 and seen < 0.2 * heat:  # a video's codec gives 0.025 to what is grey, fog has 0.01
+    # A video's codec gives 0.025 to what is grey; fog has 0.01.
+    if heat > 0.02 and seen < min(0.03, 0.2 * heat):
         raise UserError(
             "the visible image is grey and the infrared one has colours: swap them (or, if the infrared image is in "
             "false colours, save it in grey)"

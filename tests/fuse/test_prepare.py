@@ -184,3 +184,15 @@ def test_real_wedges_leave_the_dehazed_image(real_data):
     np.testing.assert_array_equal(fused[400:, -6:], visible[400:, -6:])
     old = StubFuser()(visible, infrared, infrared_border="keep").fused
     np.testing.assert_array_equal(old[600, 1022], np.rint(visible[600, 1022] / 2))
+
+
+def test_a_codec_s_colours_in_a_grey_video_are_none():
+    rng = np.random.default_rng(0)
+    grey = np.repeat(np.full((48, 64, 1), 120), 3, axis=2)
+    thermal = np.uint8(grey + rng.integers(-2, 3, grey.shape))
+    camera = np.uint8(grey + 40 * rng.integers(0, 2, (48, 64, 1)) * [1, 0, -1])
+    with pytest.raises(UserError, match="swap them"):
+        prepare_pair(thermal, camera)
+    fog = np.uint8(np.full((48, 64, 3), [200, 201, 203]))
+    for visible in (camera, fog):
+        prepare_pair(visible, thermal)
