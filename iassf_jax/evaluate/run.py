@@ -158,9 +158,7 @@ def _write_scores(
     writer.writeheader()
     for stem, row in scores.items():
         writer.writerow({"image": csv_text(stem), **{name: f"{x:.6g}" for name, x in row.items()}})
-    # JSON knows no infinity, the PSNR of equal images.
-    finite = {name: value if math.isfinite(value) else None for name, value in means(scores).items()}
-    summary = {"num_images": len(scores), "left_out": left_out, "means": finite, **about}
+    summary = {"num_images": len(scores), "left_out": left_out, "means": means(scores), **about}
     write_bytes(output / "metrics.csv", table.getvalue().encode(errors="backslashreplace"))
     write_bytes(output / "metrics.json", (json.dumps(summary, indent=2) + "\n").encode())
 

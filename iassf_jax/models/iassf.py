@@ -184,7 +184,7 @@ class IASSF(nn.Module):
         else:
             small = resample(images[0] * 0.5 + 0.5, fused.shape[1:3])
             drawn = PhysicalHead(self.patch, dtype, name="heads")(out["restored"], fused, *first, small)
-            maps = _maps(drawn, *images, self.bound)
+            maps = _maps(drawn, small, *images, self.bound)
         out = {name: x.astype(jnp.float32) for name, x in out.items()}
         return out | ({"maps": maps} if self.reconstruction == "physical" else {})
 
@@ -254,13 +254,18 @@ def _as_features(first: tuple[jax.Array, jax.Array], patch: int) -> tuple[jax.Ar
     return 1 - t.mean(axis=-1), jnp.concatenate([jnp.log(t), light], axis=-1)
 
 
-def _maps(drawn: tuple[jax.Array, jax.Array, jax.Array], visible: jax.Array, infrared: jax.Array, bound: float) -> Maps:
-    """What is drawn of images [B, h, w, 3] in [-1, 1], made ready for images of full size."""
+def _maps(
+    drawn: tuple[jax.Array, jax.Array, jax.Array],
+    small: jax.Array,
+    visible: jax.Array,
+    infrared: jax.Array,
+    bound: float,
+) -> Maps:
+    """What is drawn of images [B, h, w, 3] in [-1, 1], made ready for images of full size; `small` as for the head."""
     t, airlight, gains = drawn
     visible, heat = visible * 0.5 + 0.5, infrared[..., 0] * 0.5 + 0.5
     luma = brightening.luma(visible)
-    small, *others = (resample(x, gains.shape[1:3]) for x in (visible, t[..., None], heat[..., None]))
-    small_t, small_heat = (x[..., 0] for x in others)
+    small_t, small_heat = (resample(x[..., None], gains.shape[1:3])[..., 0] for x in (t, heat))
     share = brightening.kept_highlights(dehaze(small, small_t, airlight, bound), small_heat)
     gains = jnp.stack([(1 + gains[..., 0]) * share - 1, gains[..., 1]], axis=-1)
     return Maps(

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from iassf_jax.train.loop import StopRequest
-
 BEGIN = """
 import gc, os, signal, sys, time
 from iassf_jax.cli.interrupts import heard
@@ -59,12 +57,3 @@ def test_an_interrupt_that_python_drops_comes_again(moment):
 
 def test_an_interrupt_that_no_command_sees_to_is_quiet():
     assert run(ELSEWHERE) == (130, "", "")
-
-
-def test_a_second_interrupt_does_what_it_did_before():
-    with StopRequest() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.asked
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -97,9 +97,10 @@ def test_speed_leaves_compiling_out(monkeypatch):
     assert run(told, clock).rates[0] == pytest.approx(2 / 1.0)  # looked at after the second step's half second
 
 
-def test_a_second_interrupt_interrupts():
+def test_a_second_interrupt_does_what_it_did_before():
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
