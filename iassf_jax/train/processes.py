@@ -59,6 +59,7 @@ def _join(coordinator: str | None, count: int | None, index: int | None) -> bool
         return False
     last_words.watch()
     jax.config.update("jax_enable_preemption_service", False)  # the loop sees to SIGTERM itself
+    jax.config.update("jax_check_proxy_envs", False)  # told below, if anything comes of it
     try:
         jax.distributed.initialize(
             coordinator,
@@ -69,8 +70,14 @@ def _join(coordinator: str | None, count: int | None, index: int | None) -> bool
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes did not find each other ({_line(error)}): check --coordinator") from None
+        cures = ", ".join(["check --coordinator", *(f"unset {name}" for name in os.environ if _names_proxy(name))])
+        raise UserError(f"the processes did not find each other ({_line(error)}): {cures}") from None
     return True
+
+
+def _names_proxy(variable: str) -> bool:
+    """Whether a variable may send what processes tell each other through a proxy."""
+    return variable.lower() in ("grpc_proxy", "http_proxy", "https_proxy")
 
 
 def _launched_together() -> bool:

@@ -37,7 +37,7 @@ def start(workdir, cache, *flags, count=1):
     xla_flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
     environment = {**os.environ, "XLA_FLAGS": xla_flags, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/tests"}
-    environment["ONE_LAYER_ROOT"] = str(cache.parent / "pairs")
+    environment |= {"ONE_LAYER_ROOT": str(cache.parent / "pairs"), "NO_PROXY": "localhost"}  # JAX warns of any proxy
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -210,6 +210,23 @@ def test_launchers_are_known_by_what_they_set(monkeypatch):
             with processes.joined(None, None, None):
                 pass
     assert joined == [(None, None, None)] * 3
+
+
+def test_processes_that_do_not_meet_are_told_of_proxies(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("DEADLINE_EXCEEDED:\nno answer")
+
+    monkeypatch.setattr(processes.last_words, "watch", lambda: None)
+    monkeypatch.setattr(processes.jax.distributed, "initialize", fail)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "localhost")
+    found = r"^the processes did not find each other \(DEADLINE_EXCEEDED: no answer\): check --coordinator"
+    with pytest.raises(UserError, match=f"{found}$"), processes.joined("localhost:1", 2, 0):
+        pass
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    with pytest.raises(UserError, match=f"{found}, unset HTTPS_PROXY$"), processes.joined("localhost:1", 2, 0):
+        pass
 
 
 DUMP = """
