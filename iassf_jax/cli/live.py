@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from iassf_jax.fuse.fuser import load
     from iassf_jax.fuse.strengths import Strengths
     from iassf_jax.live.loop import Live
-    from iassf_jax.live.outputs import open_output
+    from iassf_jax.live.outputs import Recording, open_output
     from iassf_jax.live.show import KEYS, Show
     from iassf_jax.runtime import set_up
 
@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
         strengths=strengths,
     )
     show = Show(live, output, args.view, args.folder)
-    print(f"showing at {args.output}; {f'keys: {KEYS}' if args.output == 'window' else 'stop with Ctrl-C'}", flush=True)
+    doing = "recording to" if isinstance(output, Recording) else "showing at"
+    print(f"{doing} {args.output}; {f'keys: {KEYS}' if args.output == 'window' else 'stop with Ctrl-C'}", flush=True)
     try:
         show.run(args.frames)
     finally:

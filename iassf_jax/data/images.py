@@ -312,9 +312,14 @@ def to_uint8(image: Array) -> Array:
         UserError: the values hold NaN.
     """
     image = np.asarray(image, np.float32)
-    if np.isnan(image).any():
-        raise UserError("the image to save holds NaN: the weights or the input are broken, check them")
+    check_result(bool(np.isnan(image).any()))
     return np.rint(255 * (np.clip(image, -1, 1) * np.float32(0.5) + np.float32(0.5))).astype(np.uint8)
+
+
+def check_result(nan: bool) -> None:
+    """Refuses a network's result that holds NaN, which would become any grey level."""
+    if nan:
+        raise UserError("the network's result holds NaN: its weights are broken, or do not suit such images")
 
 
 def in_grey(values: Array) -> Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from iassf_jax.data.images import check_result
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.models import brightening, full_size, scattering
 from iassf_jax.models.full_size import Grid, Maps
@@ -64,7 +65,7 @@ class MapPredictor:
             `dehazed`, `fused`: uint8[B, H, W, 3]; `haze_density`: float32[B, H, W] in [0, 1]; `prompt_weights_ir`,
             `prompt_weights_vi`: float32[B, N], where the network has them.
         """
-        maps, prompts = _draw(self.model, self.variables, self._reduced(visible, infrared))
+        maps, prompts = self._drawn(self._reduced(visible, infrared))
         return self._images(maps, visible, infrared, strengths) | prompts
 
     def steady(
@@ -80,7 +81,7 @@ class MapPredictor:
         Haze is physical and does not flicker. What moves takes its own maps at once.
         """
         small = self._reduced(visible, infrared)
-        maps, prompts = _draw(self.model, self.variables, small)
+        maps, prompts = self._drawn(small)
         seen = _lumas(small)
         if before is not None and before.seen.shape == seen.shape:
             maps = _steadied(before.maps, maps, before.seen, seen, jnp.float32(smoothing))
@@ -96,6 +97,11 @@ class MapPredictor:
             part = _reduced_rows(visible[:, band], infrared[:, band], rows[:, band])
             total = part if total is None else _sum(total, part)
         return _reduced_columns(total, across)
+
+    def _drawn(self, small: Small) -> tuple[Maps, dict[str, jax.Array]]:
+        maps, prompts, nan = _draw(self.model, self.variables, small)
+        check_result(bool(nan))
+        return maps, prompts
 
     def _images(
         self, maps: Maps, visible: np.ndarray, infrared: np.ndarray, strengths: Strengths
@@ -155,9 +161,11 @@ def _reduced_columns(pair: tuple[jax.Array, jax.Array], weights: jax.Array) -> S
 
 
 @jit_for_device(static_argnames=("model",))
-def _draw(model: nn.Module, variables: Any, small: Small) -> tuple[Maps, dict[str, jax.Array]]:
+def _draw(model: nn.Module, variables: Any, small: Small) -> tuple[Maps, dict[str, jax.Array], jax.Array]:
+    """The maps, what was chosen of the prompts, and whether there is NaN in the maps."""
     out = model.apply(variables, *small, method="at_working_size")
-    return out["maps"], {name: out[name] for name in _PROMPTS if name in out}
+    nan = jnp.stack([jnp.isnan(x).any() for x in jax.tree.leaves(out["maps"])]).any()
+    return out["maps"], {name: out[name] for name in _PROMPTS if name in out}, nan
 
 
 @jit_for_device

@@ -19,7 +19,8 @@ STAGES = ("dehazed", "fused", "haze_density", "prompt_weights_ir", "prompt_weigh
 
 
 def images_to_uint8(x: jax.Array) -> jax.Array:
-    """[-1, 1] to uint8 with clipping and rounding, as `data.images.to_uint8` on the device."""
+    """[-1, 1] to uint8 with clipping and rounding, as `data.images.to_uint8` on the device; NaN is refused."""
+    images.check_result(bool(jnp.isnan(x).any()))
     return jnp.round(255.0 * (jnp.clip(x, -1.0, 1.0) * 0.5 + 0.5)).astype(jnp.uint8)
 
 

@@ -49,6 +49,7 @@ class Camera:
     Attributes:
         state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
         problem: what went wrong, in one line.
+        first: the first frame, as OpenCV gave it.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Camera:
         """
         self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
         self.state, self.problem = "opening", ""
+        self.first: np.ndarray | None = None
         self._kind = _kind(self.source)
         self._news, self._begin = news, begin
         self._grey, self._keep = grey, keep + _KEPT_SECONDS
@@ -147,6 +149,7 @@ class Camera:
             there, image = reader.read()
 
     def _add(self, image: np.ndarray, moment: float) -> None:
+        self.first = image if self.first is None else self.first
         image = _channels(image, self._grey)
         with self._news:
             self._number += 1

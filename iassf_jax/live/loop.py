@@ -4,6 +4,7 @@ import dataclasses
 import math
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from iassf_jax.data import images
 from iassf_jax.data.levels import check_percentiles
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, load
-from iassf_jax.fuse.prepare import Preparation, prepare_pair
+from iassf_jax.fuse.prepare import Preparation, prepare_pair, refuse_swapped
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.fuse.video import SteadyFuser
 from iassf_jax.live.cameras import Begin, Camera, Frame
@@ -138,6 +139,8 @@ class Live:
             while not self._closed:
                 pair = self._wait(_STALE_AFTER if last is None or not last.stale else _REPEAT)
                 if pair is not None:
+                    if last is None:
+                        self._warn_of_swapped()
                     last = self._fused(*pair)
                     self._begin.set()  # what is compiled at the first frame takes longer than many a file plays
                     yield last
@@ -176,6 +179,13 @@ class Live:
         if abs(second.time - first.time - self._delay) > _STALE_AFTER:
             return None
         return first, second
+
+    def _warn_of_swapped(self) -> None:
+        """A warning, since a camera by night may be grey and a thermal one in false colours."""
+        try:
+            refuse_swapped(*(camera.first for camera in self._cameras))
+        except UserError as error:
+            warnings.warn(str(error), stacklevel=3)
 
     def _over(self) -> bool:
         for camera in self._cameras:

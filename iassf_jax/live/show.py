@@ -36,12 +36,12 @@ class Show:
             stack.callback(self._stop_recording)
             stack.enter_context(self.live)
             for frame in self.live:
-                picture = render(frame, self.view, self._note)
                 now = time.monotonic()
                 if self._recording:
-                    self._recording.show(picture, now)
+                    self._recording.show(render(frame, self.view), now)
                 self.shown += 1
-                key = self.output.show(picture, now)
+                note = None if isinstance(self.output, Recording) else self._note
+                key = self.output.show(render(frame, self.view, note), now)
                 if key == "q" or self.shown == most:
                     return
                 self.press(key, frame.fused)

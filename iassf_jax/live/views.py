@@ -11,14 +11,14 @@ VIEWS = ("fused", "dehazed", "haze", "side", "split")
 _RED, _WHITE, _BLACK = (220, 30, 30), (255, 255, 255), (0, 0, 0)
 
 
-def render(frame: LiveFrame, view: str, note: str = "") -> np.ndarray:
+def render(frame: LiveFrame, view: str, note: str | None = None) -> np.ndarray:
     """A picture of a result: uint8[H, W or 2 W, 3], R, G, B.
 
     Args:
         frame: the result.
         view: of `VIEWS`; "side" has the visible and the fused image side by side, "split" the left half of one and
             the right half of the other.
-        note: a line in the corner; latency and rate are before it.
+        note: stands in the corner, behind latency and rate; None: nothing stands there, as in recordings.
     """
     hazy = images.to_8_bits(frame.visible)
     if view == "haze":
@@ -33,8 +33,9 @@ def render(frame: LiveFrame, view: str, note: str = "") -> np.ndarray:
     else:
         picture = (frame.dehazed if view == "dehazed" else frame.fused).copy()
     picture = np.ascontiguousarray(picture)
-    line = f"{1000 * frame.latency:.0f} ms  {frame.rate:.1f} frames/s  {note}".strip()
-    _write(picture, line, picture.shape[0] - 8, _WHITE)
+    if note is not None:
+        line = f"{1000 * frame.latency:.0f} ms  {frame.rate:.1f} frames/s  {note}".strip()
+        _write(picture, line, picture.shape[0] - 8, _WHITE)
     if frame.stale:
         cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), _RED, 6)
         _write(picture, f"no new picture for {frame.latency:.0f} s: {frame.message}", 22, (255, 120, 120))

@@ -1,10 +1,12 @@
 """`iassf_jax.load` and `Fuser`: what goes in, what comes out, and what is refused in one line."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser
 from iassf_jax.fuse.prepare import Preparation, prepare_pair
 from iassf_jax.weights import shipped
+from iassf_jax.weights.formats import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,14 @@ def test_types_and_channels_of_one_image_agree(fuser):
 
 def test_a_result_shows_its_shapes_only(fuser):
     assert repr(fuser(*pair())) == "Result(fused (20, 30, 3), dehazed (20, 30, 3), haze_density (20, 30))"
+
+
+@pytest.mark.parametrize("read", [tiny.weights, lambda: read_weights([shipped.DEFAULT])])
+def test_nan_from_broken_weights_is_refused(read):
+    weights = read()
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), weights.params)
+    with pytest.raises(UserError, match="the network's result holds NaN"):
+        Fuser(dataclasses.replace(weights, params=broken))(*pair())
 
 
 def test_what_is_no_image_and_no_weights_is_told(fuser):

@@ -91,6 +91,21 @@ def test_the_delay_is_that_of_the_infrared_frame(fuser, tmp_path):
         assert float(frame.infrared.mean()) - float(frame.visible.mean()) == pytest.approx(30, abs=12)
 
 
+def test_swapped_sources_are_told(fuser, tmp_path):
+    colours = cv2.VideoWriter(str(tmp_path / "c.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20, SIZE[::-1])
+    for _ in range(4):
+        colours.write(np.full((*SIZE, 3), (30, 60, 200), np.uint8))
+    colours.release()
+    with pytest.warns(UserWarning, match="visible image is grey and the infrared one has colours"):
+        list(iassf_jax.live(film(tmp_path / "v.avi", 4, 20), str(tmp_path / "c.avi"), fuser=fuser))
+
+
+def test_recordings_hold_no_numbers(fuser, tmp_path):
+    film(tmp_path / "v.avi", 4, 20, 0)
+    frame = next(iter(iassf_jax.live(tmp_path / "v.avi", tmp_path / "v.avi", fuser=fuser)))
+    assert (render(frame, "fused") == frame.fused).all() and (render(frame, "fused", "") != frame.fused).any()
+
+
 def test_a_slow_reader_sees_new_frames(fuser, tmp_path):
     visible, infrared = film(tmp_path / "v.avi", 60, 40, 4), film(tmp_path / "i.avi", 60, 40, 4)
     frames = []
