@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iassf_jax.files import write_bytes
+from iassf_jax.report.effects import effects, effects_csv
 from iassf_jax.report.formats import (
     MAIN_TABLE,
     means_text,
@@ -18,12 +19,12 @@ from iassf_jax.report.formats import (
     tables_latex,
     tables_markdown,
 )
-from iassf_jax.report.inputs import Box, Grid, Method, Metric, check_absent, check_grid, check_scores
-from iassf_jax.report.page import render_page
+from iassf_jax.report.inputs import Box, Grid, Method, Metric, Seeds, check_absent, check_grid, check_scores
+from iassf_jax.report.page import compared, render_page
 from iassf_jax.report.published import published_tables
 from iassf_jax.report.tables import build_table, images_of
 
-__all__ = ["Box", "Grid", "Method", "Metric", "read_means", "read_scores", "write_report"]
+__all__ = ["Box", "Grid", "Method", "Metric", "Seeds", "read_means", "read_scores", "write_report"]
 
 
 def read_means(output: Path) -> str:
@@ -47,8 +48,11 @@ def write_report(
     published: Sequence[str] = (),
     grids: Sequence[Grid] = (),
     tables: Sequence[tuple[str, Sequence[Method]]] = (),
+    seeds: Seeds | None = None,
 ) -> list[Path]:
     """Writes report.html, scores.csv, summary.json, table.tex and table.md; the same input gives the same bytes.
+
+    With `seeds` also effects.csv.
 
     Args:
         output: the folder; it is made, and files of these names in it are replaced.
@@ -60,6 +64,7 @@ def write_report(
         published: tables of the paper ("I" to "IX") whose rows are shown, apart and never marked, in the main table.
         grids: image grids.
         tables: title and rows of further tables, such as ablations and sweeps.
+        seeds: runs that are compared with intervals.
 
     Returns:
         The files written, report.html first.
@@ -81,8 +86,23 @@ def write_report(
         "table.tex": tables_latex(built),
         "table.md": tables_markdown(title, built),
     }
+    comparison = None
+    if seeds:
+        found = effects(seeds.rows, seeds.base, metrics)
+        texts["effects.csv"] = effects_csv(found)
+        comparison = compared(seeds, found, metrics)
     images = len(images_of(methods))
-    page = render_page(title, methods, metrics, built, about=about, grids=grids, images=images, files=list(texts))
+    page = render_page(
+        title,
+        methods,
+        metrics,
+        built,
+        about=about,
+        grids=grids,
+        images=images,
+        comparison=comparison,
+        files=list(texts),
+    )
     paths = []
     for name, text in {"report.html": page, **texts}.items():
         path = Path(output) / name

@@ -46,6 +46,21 @@ class Grid:
     boxes: Sequence[Sequence[Box]] = ()
 
 
+@dataclass(frozen=True)
+class Seeds:
+    """Runs of several seeds a row, and the row that the others are compared with.
+
+    Attributes:
+        rows: name -> a run a seed, two or more.
+        base: of the names.
+        curves: name -> a curve of training a seed: steps, and the validation PSNR in dB at each.
+    """
+
+    rows: Mapping[str, Sequence[Method]]
+    base: str
+    curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
+
+
 def check_scores(tables: Sequence[tuple[str, Sequence[Method]]], metrics: Sequence[Metric]) -> None:
     """Checks that tables can be made of these methods and metrics.
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by the colour-blind too; without the yellow, which is faint on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5f5f5f", "#7a4fa3")
-_INK, _FAINT = "#2b2f36", "#d9dce1"
-_STYLE = {
+INK, FAINT = "#2b2f36", "#d9dce1"
+_SETTINGS = {
     "svg.fonttype": "none",  # the page's reader has fonts for any script, the machine that plots perhaps not
     "svg.hashsalt": "iassf_jax",
     "font.size": 9,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -36,7 +36,7 @@ _NAME_LENGTH = 24
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """One look whatever the user's matplotlibrc says, and nothing changed afterwards."""
     import matplotlib
 
@@ -44,26 +44,28 @@ def _style() -> Iterator[None]:
         # Names may be in scripts that matplotlib's own font lacks; it only measures them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(_SETTINGS)
         yield
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+def figure_of(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=72, layout="constrained")  # at 72 dpi a pixel is a point, as in SVG
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure
 
 
-def _svg(figure: "Figure") -> str:
+def svg_of(figure: "Figure") -> str:
+    """The file."""
     data = io.BytesIO()
     figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return data.getvalue().decode()
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     """A name that fits a plot; characters that XML forbids become question marks."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "\u2026"
@@ -86,18 +88,19 @@ def violins(methods: Sequence[Method], metric: Metric) -> str | None:
     values = [finite_values(method, metric.name) for method in methods]
     if not any(value.size for value in values):
         return None
-    with _style():
-        figure, axes = _figure(4.4, 0.55 + 0.36 * len(methods))
+    with style():
+        figure = figure_of(4.4, 0.55 + 0.36 * len(methods))
+        axes = figure.add_subplot()
         for i, value in enumerate(values):
             if value.size:
                 _violin(axes, value, i, _colour(i))
         axes.set_ylim(len(methods) - 0.4, -0.6)
-        axes.set_yticks(range(len(methods)), [_label(method.name) for method in methods], parse_math=False)
+        axes.set_yticks(range(len(methods)), [label(method.name) for method in methods], parse_math=False)
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
         axes.locator_params(axis="x", nbins=5)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _violin(axes: "Axes", values: np.ndarray, position: float, colour: str) -> None:
@@ -112,7 +115,7 @@ def _violin(axes: "Axes", values: np.ndarray, position: float, colour: str) -> N
     axes.plot([inside.min(), inside.max()], [position] * 2, color=colour, linewidth=1.1, solid_capstyle="round")
     axes.fill_between([first, third], position - 0.11, position + 0.11, color=colour, linewidth=0)
     axes.plot([median] * 2, [position - 0.11, position + 0.11], color="white", linewidth=1.6, solid_capstyle="butt")
-    axes.plot(values.mean(), position, "D", color="white", markeredgecolor=_INK, markersize=3.6, markeredgewidth=0.8)
+    axes.plot(values.mean(), position, "D", color="white", markeredgecolor=INK, markersize=3.6, markeredgewidth=0.8)
 
 
 def _density(values: np.ndarray, points: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -149,20 +152,21 @@ def bubbles(methods: Sequence[Method], metric: Metric) -> str | None:
     if not drawn:
         return None
     drawn.sort(key=lambda one: -one[3])  # small bubbles over large ones
-    with _style():
-        figure, axes = _figure(8, 4.4)
+    with style():
+        figure = figure_of(8, 4.4)
+        axes = figure.add_subplot()
         indices, costs, means, parameters = (np.array(column, np.float64) for column in zip(*drawn, strict=True))
         diameters = np.maximum(64 * np.sqrt(parameters / parameters.max()), 5)
         colours = [_colour(int(i)) for i in indices]
         axes.scatter(costs, means, s=diameters**2, c=colours, alpha=0.55, edgecolors=colours, linewidths=1)
         _scale(axes, costs, means)
         axes.set_xlabel("GMAC (multiply-adds in 10\u2079)")
-        axes.set_ylabel(f"{_label(metric.name)} {ARROWS[metric.better]}", parse_math=False)
-        axes.grid(color=_FAINT, linewidth=0.6)
+        axes.set_ylabel(f"{label(metric.name)} {ARROWS[metric.better]}", parse_math=False)
+        axes.grid(color=FAINT, linewidth=0.6)
         figure.canvas.draw()  # fixes the layout, on which the places of the labels depend
-        names = [f"{_label(methods[int(i)].name)}, {short(count)}" for i, _, _, count in drawn]
+        names = [f"{label(methods[int(i)].name)}, {short(count)}" for i, _, _, count in drawn]
         _label_bubbles(axes, np.stack([costs, means], 1), diameters / 2, names)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def short(count: float) -> str:

@@ -1,0 +1,75 @@
+"""Plots of experiments with several seeds, as SVG: differences with intervals, and curves of training."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from iassf_jax.report.effects import Effect
+from iassf_jax.report.plots import FAINT, INK, figure_of, label, style, svg_of
+
+_COLOURS = {"better": "#009e73", "worse": "#d55e00", "within the noise": "#8b919b"}
+_COLUMNS = 4
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""Steps, and a value at each."""
+
+
+def intervals(effects: Sequence[Effect]) -> str:
+    """A metric's differences from the base: a dot and an interval each, from top to bottom.
+
+    Args:
+        effects: of one metric; that of the base is left out.
+
+    Returns:
+        An SVG file.
+    """
+    drawn = [effect for effect in effects if effect.verdict != "base"]
+    with style():
+        figure = figure_of(4.4, 0.55 + 0.22 * max(1, len(drawn)))
+        axes = figure.add_subplot()
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for i, effect in enumerate(drawn):
+            colour = _COLOURS[effect.verdict]
+            axes.plot([effect.low, effect.high], [i, i], color=colour, linewidth=1.4, solid_capstyle="round")
+            axes.plot(effect.difference, i, "o", color=colour, markersize=4)
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
+        axes.set_yticks(range(len(drawn)), [label(effect.row) for effect in drawn], parse_math=False)
+        axes.tick_params(length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
+        axes.locator_params(axis="x", nbins=5)
+        return svg_of(figure)
+
+
+def small_multiples(curves: Mapping[str, Sequence[Curve]], base: str, what: str) -> str:
+    """How a value grew in training: a panel a row with a line a seed, those of the base behind them.
+
+    Args:
+        curves: row -> a curve a seed.
+        base: the row that stands behind every other.
+        what: the value's name.
+
+    Returns:
+        An SVG file.
+    """
+    lines = -(-len(curves) // _COLUMNS)
+    with style():
+        figure = figure_of(9, 0.4 + 1.5 * lines)
+        panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+        for panel, (row, runs) in zip(panels, curves.items(), strict=False):
+            for steps, values in curves.get(base, ()):
+                panel.plot(steps, values, color=FAINT, linewidth=1.6)
+            for steps, values in runs:
+                panel.plot(steps, values, color="#0072b2", linewidth=0.9)
+            panel.set_title(label(row), fontsize=8, loc="left", parse_math=False)
+            panel.grid(color=FAINT, linewidth=0.4)
+            panel.tick_params(length=0, labelsize=7)
+        for panel in panels[len(curves) :]:
+            panel.set_visible(False)
+        low = [values[len(values) // 4] for runs in curves.values() for _, values in runs if len(values) > 3]
+        high = [max(values) for runs in curves.values() for _, values in runs if len(values)]
+        if low and np.ptp([*low, *high]):  # what comes first is far below, and tells nothing
+            panels[0].set_ylim(min(low) - 0.05 * (max(high) - min(low)), max(high) + 0.05 * (max(high) - min(low)))
+        figure.supxlabel("steps", fontsize=8)
+        figure.supylabel(what, fontsize=8)
+        return svg_of(figure)
