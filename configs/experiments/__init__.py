@@ -8,7 +8,13 @@ from ml_collections import ConfigDict
 
 
 def on_base(
-    base: str, title: str, published: Sequence[str], variants: Mapping[str, Mapping[str, Any]], baselines: bool = False
+    base: str,
+    title: str,
+    published: Sequence[str],
+    variants: Mapping[str, Mapping[str, Any]],
+    baselines: bool = False,
+    compared_with: str = "",
+    seeds: int = 1,
 ) -> ConfigDict:
     """`configs/BASE.py` with an `experiment` section.
 
@@ -18,6 +24,8 @@ def on_base(
         published: the paper's tables to show beside.
         variants: name -> the settings that differ from the base; a `model` with another name replaces the section.
         baselines: score the two-stage baselines too.
+        compared_with: the variant from which the others' differences are told, where there are several seeds.
+        seeds: runs of each variant, from the base's seed on.
     """
     config = importlib.import_module(f"configs.{base}").get_config()
     with config.unlocked():
@@ -26,4 +34,6 @@ def on_base(
         config.experiment.published = tuple(published)
         config.experiment.variants = tuple((name, dict(changes)) for name, changes in variants.items())
         config.experiment.baselines = baselines
+        config.experiment.compared_with = compared_with
+        config.experiment.seeds = seeds
     return config.lock()

@@ -13,4 +13,4 @@ PARTS = ("without_ir", "without_hde", "without_p_ir", "without_fr_peb", "without
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py`, with and without its parts."""
     variants = {part: {"model": {part: True}} for part in PARTS}
-    return on_base(base, "Ablations", ("VII",), {**variants, "IASSF": {}})
+    return on_base(base, "Ablations", ("VII",), {**variants, "IASSF": {}}, compared_with="IASSF")

@@ -11,4 +11,4 @@ from configs.experiments import on_base
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py` with the paper's values of M."""
     variants = {f"M = {m}": {"model": {"fusion_blocks": m}} for m in (1, 3, 5, 7)}
-    return on_base(base, "Fusion blocks", ("IX",), variants)
+    return on_base(base, "Fusion blocks", ("IX",), variants, compared_with="M = 5")

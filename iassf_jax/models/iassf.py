@@ -161,7 +161,7 @@ class IASSF(nn.Module):
         first = density = hints = None
         if self.reconstruction == "physical":
             first = first_haze(visible.astype(jnp.float32) * 0.5 + 0.5)
-            density, hints = _as_features(first, self.patch)
+            density, hints = (None, None) if self.without_hde else _as_features(first, self.patch)
         elif not (self.without_hde or self.without_ir):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         if not self.without_ir:
@@ -235,8 +235,6 @@ def _problems(model: IASSF) -> list[str]:
     if model.patch < 1 or model.working_size < model.size_multiple:
         least = f"use {model.size_multiple} and 1 or more"
         found.append(f"model.working_size is {model.working_size}, model.patch is {model.patch}: {least}")
-    if model.without_hde:
-        found.append("model.without_hde: reconstruction 'physical' needs the haze estimator")
     if not 0 < model.bound <= 1:
         found.append(f"model.bound is {model.bound}: use a transmission above 0 and up to 1")
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -151,6 +152,13 @@ class NoLog(RunLog):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         pass
+
+
+def read_numbers(workdir: Path) -> list[dict[str, float]]:
+    """The lines of a run's `metrics.jsonl`, without those that a kill cut short; none where there is no such file."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(_step(line))]
 
 
 def _step(line: str) -> float:

@@ -1,5 +1,6 @@
 """Experiments: the variants of each config, what runs share, resuming, and the report."""
 
+import csv
 import importlib
 import json
 import os
@@ -14,18 +15,19 @@ import pytest
 
 import tiny
 from configs import msrs
-from configs.experiments import ablations
+from configs.experiments import ablations, tables
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
-from iassf_jax.evaluate import experiments
-from iassf_jax.evaluate.experiments import run_experiment, variants
+from iassf_jax.evaluate import experiment_report
+from iassf_jax.evaluate.experiments import run_experiment
+from iassf_jax.evaluate.variants import Variant, variants
 from iassf_jax.models import build_model
 from iassf_jax.report.published import published_tables
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.config_checks import check_config
 
 ROOT = Path(__file__).parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py") if path.stem != "tables")
 
 
 @pytest.mark.parametrize("base", ["msrs", "roadscene"])
@@ -63,6 +65,20 @@ def test_experiments_on_one_base_share_its_run():
     assert len(every) - len(by_slug) == len(NAMES) - 1
 
 
+@pytest.mark.parametrize("base", ["haze", "msrs_physical"])
+def test_the_tables_have_three_seeds_of_every_row_at_one_scale(base):
+    config = tables.get_config(base)
+    runs = variants(config)
+    names = [run.name for run in runs]
+    assert names[: len(runs) // 3] * 3 == names and len({run.slug for run in runs}) == len(runs)
+    assert [run.config.seed for run in runs] == sorted(len(runs) // 3 * [0, 1, 2])
+    assert {"whole", "without_hde", "alpha = 5", "M = 7", "working size 96"} <= set(names)
+    for run in runs:
+        check_config(run.config)
+        build_model(run.config.model)
+    assert {run.config.train.steps for run in runs} == {400}
+
+
 def experiment(changes, **settings):
     config = tiny.get_config()
     with config.unlocked():
@@ -81,6 +97,7 @@ def experiment(changes, **settings):
         (experiment({"x": {"loss": {"alpha": -1.0}}}), "loss.alpha is -1"),
         (experiment({"x": {"model": {"fusion_blocks": 2}}}), "fusion_blocks is 2"),
         (experiment({"x": {"model": {"name": "resnet"}}}), "unknown model 'resnet'"),
+        (experiment({"x": {}}, compared_with="y"), "compared_with is 'y': give one of the variants"),
     ],
 )
 def test_what_is_no_experiment_is_refused_before_any_training(config, words, tmp_path):
@@ -110,7 +127,7 @@ def test_the_grid_shows_images_that_were_scored(tmp_path):
     config = tiny.get_config()
     config.data.update(source="pairs", root=str(tmp_path / "data"))
     config.data.haze.kinds = ("homogeneous",)
-    grid = experiments._grid([experiments.Variant("all", "base", config)], tmp_path / "out", "all", stems[1:])
+    grid = experiment_report._grid([Variant("all", "base", config)], tmp_path / "out", "all", stems[1:])
     assert grid.labels == stems[1:] and grid.columns == ("hazy", "infrared", "clear", "all")
 
 
@@ -131,6 +148,34 @@ def test_variants_are_trained_compared_and_not_done_twice(tmp_path, capsys):
     assert run_experiment(config, tmp_path / "runs", tmp_path / "out", limit=2) == 0
     assert capsys.readouterr().err.count("already trained") == 2
     assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+@pytest.mark.slow
+@jax.numpy_dtype_promotion("standard")
+def test_seeds_are_compared_and_the_plan_is_told(tmp_path, capsys):
+    changes = {"without": {"model": {"without_ir": True}}, "all": {}}
+    config = experiment(changes, seeds=2, compared_with="all", baselines=False)
+    config.eval.every = 1
+    assert run_experiment(config, tmp_path / "runs", tmp_path / "out") == 0
+    told = capsys.readouterr().err
+    assert "4 of 4: all, seed 1; 0.0 hours of training left" in told and "1 of 4: without, seed 0\n" in told
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "base",
+        "seed=1",
+        "model.without_ir=True",
+        "model.without_ir=True,seed=1",
+    }
+    rows = list(csv.DictReader((tmp_path / "out" / "effects.csv").open()))
+    of = {(row["row"], row["metric"]): row for row in rows}
+    assert of["all", "dehazed PSNR"]["verdict"] == "base" and float(of["without", "dehazed PSNR"]["spread"]) > 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    means = {row["name"]: row for row in summary["tables"][0]["methods"]}
+    scores = [json.loads((tmp_path / "out" / name / "summary.json").read_text()) for name in ("base", "seed=1")]
+    both = [score["tables"][0]["methods"][0]["metrics"]["dehazed PSNR"]["mean"] for score in scores]
+    assert means["all"]["metrics"]["dehazed PSNR"]["mean"] == pytest.approx(np.mean(both))
+    assert float(of["all", "dehazed PSNR"]["mean"]) == pytest.approx(np.mean(both))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Differences from all" in page and "Validation PSNR over steps" in page
 
 
 @pytest.mark.slow
