@@ -171,8 +171,8 @@ def test_seeds_are_compared_and_the_plan_is_told(tmp_path, capsys):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     means = {row["name"]: row for row in summary["tables"][0]["methods"]}
     scores = [json.loads((tmp_path / "out" / name / "summary.json").read_text()) for name in ("base", "seed=1")]
-    both = [score["tables"][0]["methods"][0]["metrics"]["dehazed PSNR"]["mean"] for score in scores]
-    assert means["all"]["metrics"]["dehazed PSNR"]["mean"] == pytest.approx(np.mean(both))
+    both = [score["tables"][0]["methods"][0]["scores"]["dehazed PSNR"]["mean"] for score in scores]
+    assert means["all"]["scores"]["dehazed PSNR"]["mean"] == pytest.approx(np.mean(both))
     assert float(of["all", "dehazed PSNR"]["mean"]) == pytest.approx(np.mean(both))
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Differences from all" in page and "Validation PSNR over steps" in page
