@@ -37,13 +37,11 @@ def write_experiment(
     curves: dict[str, list[tuple[list[float], list[float]]]] = {}
     baselines: list[Method] = []
     for run in runs:
-        model = build_model(run.config.model)
         own, *others = read_scores(output / run.slug)
-        size, gmac = sum(cost.parameters(model).values()), sum(cost.multiply_adds(model).values()) / 1e9
-        rows.setdefault(run.name, []).append(Method(run.name, own.scores, size, gmac))
+        rows.setdefault(run.name, []).append(own)
         curves.setdefault(run.name, []).append(_curve(workdir / run.slug))
         baselines += others
-    methods = [_mean(of_seeds) for of_seeds in rows.values()]
+    methods = [_row(run, rows[run.name]) for run in runs[: len(rows)]]
     several, compared = len(methods) < len(runs), config.experiment.get("compared_with", "")
     seeds = Seeds(rows, compared, curves) if several and compared else None
     published, data = tuple(config.experiment.published), config.data
@@ -71,15 +69,16 @@ def write_experiment(
     )
 
 
-def _mean(of_seeds: list[Method]) -> Method:
+def _row(run: Variant, of_seeds: list[Method]) -> Method:
     """The row of a table: scores are means over the seeds, where all have one."""
-    first = of_seeds[0]
     scores = {
-        stem: {name: float(np.mean([run.scores[stem].get(name, np.nan) for run in of_seeds])) for name in values}
-        for stem, values in first.scores.items()
-        if all(stem in run.scores for run in of_seeds)
+        stem: {name: float(np.mean([one.scores[stem].get(name, np.nan) for one in of_seeds])) for name in values}
+        for stem, values in of_seeds[0].scores.items()
+        if all(stem in one.scores for one in of_seeds)
     }
-    return Method(first.name, scores, first.parameters, first.gmac)
+    model = build_model(run.config.model)
+    size, gmac = sum(cost.parameters(model).values()), sum(cost.multiply_adds(model).values()) / 1e9
+    return Method(run.name, scores, size, gmac)
 
 
 def _curve(folder: Path) -> tuple[list[float], list[float]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from iassf_jax.report.effects import Effect
-from iassf_jax.report.plots import FAINT, INK, figure_of, label, style, svg_of
+from iassf_jax.report.plots import FAINT, INK, figure_of, label, name_lines, style, svg_of
 
 _COLOURS = {"better": "#009e73", "worse": "#d55e00", "within the noise": "#8b919b"}
 _COLUMNS = 4
@@ -32,12 +32,7 @@ def intervals(effects: Sequence[Effect]) -> str:
             colour = _COLOURS[effect.verdict]
             axes.plot([effect.low, effect.high], [i, i], color=colour, linewidth=1.4, solid_capstyle="round")
             axes.plot(effect.difference, i, "o", color=colour, markersize=4)
-        axes.set_ylim(len(drawn) - 0.4, -0.6)
-        axes.set_yticks(range(len(drawn)), [label(effect.row) for effect in drawn], parse_math=False)
-        axes.tick_params(length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.locator_params(axis="x", nbins=5)
+        name_lines(axes, [effect.row for effect in drawn])
         return svg_of(figure)
 
 

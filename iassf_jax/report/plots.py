@@ -94,13 +94,18 @@ def violins(methods: Sequence[Method], metric: Metric) -> str | None:
         for i, value in enumerate(values):
             if value.size:
                 _violin(axes, value, i, _colour(i))
-        axes.set_ylim(len(methods) - 0.4, -0.6)
-        axes.set_yticks(range(len(methods)), [label(method.name) for method in methods], parse_math=False)
-        axes.tick_params(length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.locator_params(axis="x", nbins=5)
+        name_lines(axes, [method.name for method in methods])
         return svg_of(figure)
+
+
+def name_lines(axes: "Axes", names: Sequence[str]) -> None:
+    """Line i from the top, at the height i, has the name i; values are read at the bottom."""
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), [label(name) for name in names], parse_math=False)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def _violin(axes: "Axes", values: np.ndarray, position: float, colour: str) -> None:
