@@ -81,6 +81,8 @@ class StopRequest:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
         try:
+            if caught and self.asked:  # before it was wanted at once
+                signal.raise_signal(signal.SIGTERM)
             yield
         finally:
             for number in caught:
@@ -337,12 +339,13 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int
         log.say("asked to stop: nothing was trained")
         return
     for step, batch in _steps(run, start, profile_steps):
-        if is_new := (shape := batch["hazy"].shape) not in compiled:
-            compiled.add(shape)
-            size = f"{shape[2]} x {shape[1]} pixels"
-            log.say(f"compiling the train step for {size} (about a minute, once per machine) ...")
-        arrays = devices.global_batch({name: x for name, x in batch.items() if name != "index"})
+        is_new = (shape := batch["hazy"].shape) not in compiled
         with stop.at_once(is_new):
+            if is_new:
+                compiled.add(shape)
+                size = f"{shape[2]} x {shape[1]} pixels"
+                log.say(f"compiling the train step for {size} (about a minute, once per machine) ...")
+            arrays = devices.global_batch({name: x for name, x in batch.items() if name != "index"})
             run.state, metrics = run.step_function(run.state, arrays)
         pending.add(step, metrics, batch)
         stopping = stop.now()
