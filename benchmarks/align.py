@@ -2,9 +2,10 @@
 
 Aligned pairs of FOLDER/SET/vi and FOLDER/SET/ir are brought to 640x480, and the infrared images are warped by known
 warps: scale 0.8 to 1.25, shift up to 8 %, rotation up to 5 degrees, corners moved by up to 3 % for perspective. The
-error is the mean distance of the visible image's corners from where they belong, in its pixels; the pairs' own
-registration limits it. Chance is measured with pairs whose infrared image is of another scene: every one that is
-accepted counts as wrong, though roads look alike.
+error is the mean distance of the visible image's corners from where they belong, in its pixels. The pairs' own
+registration limits it, so "repeated" is the error against where the unwarped pairs were found to lie. Chance is
+measured with pairs whose infrared image is of another scene: every one that is accepted counts as wrong, though roads
+look alike.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from iassf_jax.errors import UserError
 
 SIZE = (640, 480)
 Pair = tuple[np.ndarray, np.ndarray]
+Find = Callable[[Sequence[Pair]], Rig]
+_SINGLES = 3  # pairs of each rig that are also aligned alone
 # Name: folders of the visible and the infrared images, last letter of the stems, whether haze is added.
 SETS = {
     "cidis": ("cidis/vi", "cidis/ir", "", False),
@@ -69,26 +72,39 @@ def warped(infrared: np.ndarray, warp: np.ndarray) -> np.ndarray:
     return cv2.warpPerspective(infrared, warp, SIZE, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def tried(find: Callable[[], Rig], warp: np.ndarray) -> float | None:
-    """The error at the corners; None where it was refused."""
+def tried(find: Find, pairs: Sequence[Pair]) -> np.ndarray | None:
+    """The warp found; None where it was refused."""
     try:
-        return warps.corner_distance(find().matrix, warp, SIZE)
+        return find(pairs).matrix
     except UserError:
         return None
 
 
+def distance(found: np.ndarray | None, warp: np.ndarray) -> float | None:
+    """The error at the corners."""
+    return None if found is None else warps.corner_distance(found, warp, SIZE)
+
+
+def trial(find: Find, pairs: Sequence[Pair], others: Sequence[Pair], warp: np.ndarray) -> dict[str, float | None]:
+    """Errors with the pairs' own infrared images, also against the unwarped pairs, and with those of other scenes."""
+    mixed = [(frame, heat) for (frame, _), (_, heat) in zip(pairs, others, strict=True)]
+    found, wrong = (tried(find, [(frame, warped(heat, warp)) for frame, heat in those]) for those in (pairs, mixed))
+    errors = {"": distance(found, warp), " wrong": distance(wrong, warp)}
+    if found is not None and (plain := tried(find, pairs)) is not None:
+        errors[" repeated"] = distance(found, warp @ plain)
+    return errors
+
+
 def measure(pairs: Sequence[Pair], others: Sequence[Pair], warp: np.ndarray, model: str | None) -> dict[str, list]:
-    """Errors of the rig and of each pair alone, with their own infrared images and with those of other scenes."""
-    right = [(frame, warped(heat, warp)) for frame, heat in pairs]
-    wrong = [(frame, warped(heat, warp)) for (frame, _), (_, heat) in zip(pairs, others, strict=True)]
-    found = {"rig": [tried(lambda: find_rig(right, model).rig, warp)]}
-    found["pair"] = [tried(lambda: register(*pair), warp) for pair in right[:_SINGLES]]  # noqa: B023
-    found["wrong rig"] = [tried(lambda: find_rig(wrong, model).rig, warp)]
-    found["wrong pair"] = [tried(lambda: register(*pair), warp) for pair in wrong[:_SINGLES]]  # noqa: B023
-    return found
-
-
-_SINGLES = 3
+    """Errors of the rig and of some pairs alone, by kind of trial."""
+    trials = [("rig", trial(lambda those: find_rig(those, model).rig, pairs, others, warp))]
+    for pair, other in zip(pairs[:_SINGLES], others, strict=False):
+        trials.append(("pair", trial(lambda those: register(*those[0]), [pair], [other], warp)))
+    errors: dict[str, list] = {}
+    for name, found in trials:
+        for kind, error in found.items():
+            errors.setdefault(name + kind, []).append(error)
+    return errors
 
 
 def line(errors: Sequence[float | None], wrong: bool) -> str:
@@ -123,7 +139,7 @@ def main() -> None:
             found = measure(pairs[: args.pairs], pairs[args.pairs :], random_warp(rng), args.model)
             for kind, errors in found.items():
                 known.setdefault((name, kind), []).extend(errors)
-                print(f"{name:14} {kind:10} {line(known[name, kind], 'wrong' in kind)}", flush=True)
+                print(f"{name:14} {kind:13} {line(known[name, kind], 'wrong' in kind)}", flush=True)
             print(f"{name:14} round {number + 1}: {time.process_time() - start:.0f} s of a core", flush=True)
 
 

@@ -73,10 +73,12 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def shown(bar: tqdm) -> Callable[[int, int], None]:
-    """A progress function for a bar."""
+    """A progress function for a bar, whose description is of what comes before."""
 
     def show(done: int, total: int) -> None:
         bar.total = total
+        if done:
+            bar.set_description(refresh=False)
         bar.update(done - bar.n)
 
     return show

@@ -13,6 +13,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
 EXTRAS = ("dehazed", "haze", "panel")
+_FIRST = "compiling (some seconds, once per size and machine)"
 
 
 def add(commands: Commands) -> None:
@@ -175,7 +176,7 @@ def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int
         from iassf_jax.fuse.on_ray import ray_engine
 
         engine = ray_engine(args.address, args.gpus_per_worker, args.workers)
-    with tqdm(unit="pair", disable=None) as bar:
+    with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
         made, there, failed = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
     known = f" ({there} {'was' if there == 1 else 'were'} there)" if there else ""
     print(f"{made} fused image{'s' * (made != 1)} in {args.output}{known}")
@@ -203,7 +204,7 @@ def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
     affixes = Affixes(args.visible_prefix, args.visible_suffix, args.infrared_prefix, args.infrared_suffix)
     read = {"damaged": args.damaged == "read", "affixes": affixes, "manifest": args.manifest}
     options = Options(args.save, shard=args.shard, **read, **how)
-    with tqdm(unit="pair", disable=None) as bar:
+    with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
         made, there, problems, notes = fuse_files(
             fuser, args.visible, args.infrared, args.output, options, progress=shown(bar)
         )
@@ -231,7 +232,7 @@ def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
         raise UserError("--save, --manifest and --shard are for images: leave them out for videos")
     if args.register:
         raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
-    with tqdm(unit="frame", disable=None) as bar:
+    with tqdm(unit="frame", desc=_FIRST, disable=None) as bar:
         count, notes, problems = fuse_videos(
             fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how
         )
