@@ -84,8 +84,9 @@ def full_size(
     bound: Number = BOUND,
     dehaze_strength: Number = 1.0,
     infrared_strength: Number = 1.0,
+    protected: bool = False,
 ) -> dict[str, jax.Array]:
-    """Images of full size from the maps. (`fuse.full_size` does the same in parts.)
+    """Images of full size from the maps. (`fuse.maps` does the same in parts, protected.)
 
     Args:
         maps: as the network gives.
@@ -93,13 +94,16 @@ def full_size(
         infrared: float32[B, H, W] in [0, 1].
         bound, dehaze_strength: see `dehaze`.
         infrared_strength: see `wanted_luma`.
+        protected: noise is not amplified as haze is taken off, see `base` of `dehaze`. Training is not: at the
+            working size there are details where large images have noise.
 
     Returns:
         `dehazed`, `fused` float32[B, H, W, 3] in about [0, 1]; `transmission` [B, H, W]; `airlight` [B, H, W, 3].
     """
     at = grid(maps, *visible.shape[1:3])
     t, airlight = transmission_at(maps, at, visible, infrared), airlight_at(maps, at)
-    dehazed = dehaze(visible, t, airlight, bound, dehaze_strength)
+    base = base_at(maps, at, visible) if protected else None
+    dehazed = dehaze(visible, t, airlight, bound, dehaze_strength, base)
     clipped = jnp.clip(dehazed, 0, 1)
     wanted = wanted_luma(clipped, infrared, *added_by_infrared(maps, at, infrared), infrared_strength)
     fused = brighten(clipped, *brightening(clipped, wanted))

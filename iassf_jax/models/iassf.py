@@ -122,16 +122,22 @@ class IASSF(nn.Module):
         check_pair(visible, infrared)
         height, width = visible.shape[1:3]
         if self.reconstruction == "physical":
-            infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
-            out = self.at_working_size(visible, infrared)
-            images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared[..., 0])]
-            out |= full_size(out.pop("maps"), *images, self.bound)
-            out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
-            return out | {"haze_density": 1 - out["transmission"]}
+            return self.through_working_size(visible, infrared)
         pair = visible, jnp.broadcast_to(infrared, visible.shape), haze_density
         padded = (None if x is None else _padded(x, self.size_multiple) for x in pair)
         out = self._network(*padded, region)
         return {name: x if x.ndim == 2 else x[:, :height, :width] for name, x in out.items()}
+
+    def through_working_size(
+        self, visible: jax.Array, infrared: jax.Array, protected: bool = False
+    ) -> dict[str, jax.Array]:
+        """`__call__` with reconstruction "physical"; `protected`: see `full_size.full_size`."""
+        infrared = infrared if infrared.shape[-1] == 1 else luma(infrared)
+        out = self.at_working_size(visible, infrared)
+        images = [x.astype(jnp.float32) * 0.5 + 0.5 for x in (visible, infrared[..., 0])]
+        out |= full_size(out.pop("maps"), *images, self.bound, protected=protected)
+        out |= {name: 2 * out[name] - 1 for name in ("dehazed", "fused")}
+        return out | {"haze_density": 1 - out["transmission"]}
 
     def at_working_size(self, visible: jax.Array, infrared: jax.Array) -> dict[str, Any]:
         """All of reconstruction "physical" that is done at working size.

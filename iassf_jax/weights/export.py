@@ -106,7 +106,7 @@ def export_stablehlo(
     """
     path, model = _checked_path(path), _float32_model(weights)
     multiple = max(GRID, model.size_multiple)
-    fixed = getattr(model, "reconstruction", "") == "physical"
+    fixed = _is_physical(model)
     if size is None:
         if fixed:
             raise UserError("this network reduces whole images by a factor that follows from their size: give --size")
@@ -180,7 +180,11 @@ def _float32_model(weights: Weights) -> nn.Module:
 
 def _outputs(model: nn.Module) -> tuple[str, ...]:
     without = getattr(model, "without_hde", False) or getattr(model, "without_ir", False)
-    return OUTPUTS[:2] if without else OUTPUTS
+    return OUTPUTS[:2] if without and not _is_physical(model) else OUTPUTS
+
+
+def _is_physical(model: nn.Module) -> bool:
+    return getattr(model, "reconstruction", "") == "physical"
 
 
 def _rounding(model: nn.Module) -> tuple[str, ...]:
@@ -197,8 +201,10 @@ def _function(model: nn.Module, params: Any, open_size: bool = False) -> Functio
     """The function of a file. With open sizes positions in the image are computed when it runs, as those of tiles."""
 
     def iassf(visible: jax.Array, infrared: jax.Array) -> tuple[jax.Array, ...]:
-        region = Region.whole(visible) if open_size else None
-        out = model.apply(params, visible, infrared, None, region)
+        if _is_physical(model):
+            out = model.apply(params, visible, infrared, True, method="through_working_size")
+        else:
+            out = model.apply(params, visible, infrared, None, Region.whole(visible) if open_size else None)
         return tuple(out[name] for name in _outputs(model))
 
     return iassf
@@ -225,7 +231,10 @@ def _compare(
     found = dict(zip(names, map(np.asarray, call(*pair)), strict=True))
 
     def differences(density: np.ndarray | None, want: tuple[str, ...]) -> dict[str, float]:
-        wanted, _ = run_network(model, params, None, pair, density, want=want)
+        if _is_physical(model):
+            wanted = dict(zip(names, jax.jit(_function(model, params))(*pair), strict=True))
+        else:
+            wanted, _ = run_network(model, params, None, pair, density, want=want)
         return {name: float(np.abs(found[name] - np.asarray(wanted[name])).max()) for name in want}
 
     own, given = differences(None, names), {}

@@ -15,6 +15,7 @@ import tiny
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
+from iassf_jax.fuse.fuser import Fuser
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.fast.plain import plain_operations
 from iassf_jax.scenes import write_scenes
@@ -95,12 +96,24 @@ def test_a_fixed_size_may_be_any(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_at_a_working_size_takes_one_size(tmp_path):
+def test_a_network_at_a_working_size_takes_one_size_and_gives_what_fuse_gives(tmp_path):
     weights = small("iassf", reconstruction="physical", working_size=32, patch=2)
     with pytest.raises(UserError, match="give --size"):
         export.export_stablehlo(weights, tmp_path / "network")
     exported = export.export_stablehlo(weights, tmp_path / "network", (48, 80), platforms=("cpu",))
     assert exported.shape == "b, 48, 80, 3" and list(exported.differences) == list(export.OUTPUTS)
+
+    rng = np.random.default_rng(0)
+    visible = rng.normal([200, 205, 210], 4, (48, 80, 3)).astype(np.uint8)  # fog with noise, which is not amplified
+    infrared = rng.integers(256, size=(48, 80), dtype=np.uint8)
+    file = jax.export.deserialize(bytearray((tmp_path / "network").read_bytes()))
+    of_file = file.call(images.to_signed(visible)[None], images.to_signed(infrared)[None, ..., None])
+    of_fuse = Fuser(weights)(visible, infrared)
+    for found, wanted in zip(of_file, (of_fuse.fused, of_fuse.dehazed), strict=False):
+        levels = 255 * np.clip(0.5 * np.asarray(found[0]) + 0.5, 0, 1)
+        assert np.abs(levels - wanted).max() < 0.51
+    own = of_network(weights, images.to_signed(visible)[None], images.to_signed(infrared)[None, ..., None])
+    assert np.abs(np.asarray(of_file[1]) - own[1]).max() > 0.02  # the network's own amplifies it
 
 
 def test_a_network_without_haze_estimate_gives_two_images(tmp_path):
