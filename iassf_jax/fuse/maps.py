@@ -116,7 +116,7 @@ class MapPredictor:
             pair = visible[:, band], infrared[:, band]
             t = _transmission(maps, part, *pair)
             dehazed = _dehazed(maps, part, pair[0], t, bound, np.float32(strengths.dehaze))
-            toned = _brightening(maps, part, dehazed, pair[1], np.float32(strengths.infrared))
+            toned = _brightening(maps, part, dehazed, pair[1], t, np.float32(strengths.infrared))
             out["dehazed"][:, band] = _levels(dehazed)
             out["fused"][:, band] = _brightened_levels(dehazed, *toned)
             out["haze_density"][:, band] = 1 - np.asarray(t)
@@ -208,11 +208,11 @@ def _dehazed(
 
 @jit_for_device
 def _brightening(
-    maps: Maps, grid: Grid, dehazed: jax.Array, infrared: jax.Array, strength: jax.Array
+    maps: Maps, grid: Grid, dehazed: jax.Array, infrared: jax.Array, t: jax.Array, strength: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     infrared = _unit(infrared)
     added = full_size.added_by_infrared(maps, grid, infrared)
-    return brightening.brightening(dehazed, brightening.wanted_luma(dehazed, infrared, *added, strength))
+    return brightening.brightening(dehazed, brightening.wanted_luma(dehazed, infrared, *added, strength), t)
 
 
 def _in_levels(x: jax.Array) -> jax.Array:

@@ -65,4 +65,4 @@ def _fused_target(wanted: jax.Array, infrared: jax.Array, t: jax.Array, hidden: 
     smooth, mean = without_details(infrared), infrared.mean(axis=(1, 2), keepdims=True)
     detail = (1 - jnp.minimum(t / max(hidden, 1e-6), 1)) * details(infrared, smooth, mean)
     luma = wanted_luma(wanted, infrared, kept_highlights(wanted, infrared) - 1, detail)
-    return jnp.clip(brighten(wanted, *brightening(wanted, luma)), 0, 1)
+    return jnp.clip(brighten(wanted, *brightening(wanted, luma, t)), 0, 1)

@@ -74,11 +74,17 @@ def wanted_luma(
     return y + strength * ((1 + excess) * jnp.maximum(infrared - y, 0) + detail)
 
 
-def brightening(image: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Offset and factor, float32[B, H, W] each, that bring an image [B, H, W, 3] to a luma [B, H, W] in its own colour.
+def brightening(image: jax.Array, wanted: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Offset and factor, float32[B, H, W] each, that bring an image to another luma in its own colour.
 
-    Grey takes any luma. A colour grows with the luma (up to twice) as far as it stays in range; what is saturated
-    gets less bright, so that a blue coat becomes a bright blue coat and not a white one.
+    Grey takes any luma. A colour grows with the luma as far as it stays in range, up to twice, less behind haze, whose
+    removal has magnified what is wrong with the colour. What is saturated gets less bright, so that a blue coat becomes
+    a bright blue coat and not a white one.
+
+    Args:
+        image: float32[B, H, W, 3].
+        wanted: float32[B, H, W], the luma.
+        t: float32[B, H, W], transmission of the haze that was before it.
     """
     y = luma(image)
     red, green, blue = (image[..., c] for c in range(3))
@@ -86,7 +92,7 @@ def brightening(image: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Arr
     saturation = jnp.clip((highest - lowest) / (highest + 0.15), 0, 1)
     reach = y / jnp.maximum(highest, 1e-3)  # the luma of the brightest image of this colour
     wanted = wanted - 0.6 * saturation * jnp.maximum(wanted - reach, 0)
-    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, 2.0)
+    growth = jnp.clip(wanted / jnp.maximum(y, 1e-2), 1.0, jnp.maximum(2 * t, 1.0))
     room = jnp.minimum((1 - wanted) / jnp.maximum(highest - y, 1e-3), wanted / jnp.maximum(y - lowest, 1e-3))
     factor = jnp.where(wanted > y, jnp.minimum(growth, jnp.maximum(room, 0.0)), 1.0)
     return wanted - factor * y, factor

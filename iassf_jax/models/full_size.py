@@ -106,5 +106,5 @@ def full_size(
     dehazed = dehaze(visible, t, airlight, bound, dehaze_strength, base)
     clipped = jnp.clip(dehazed, 0, 1)
     wanted = wanted_luma(clipped, infrared, *added_by_infrared(maps, at, infrared), infrared_strength)
-    fused = brighten(clipped, *brightening(clipped, wanted))
+    fused = brighten(clipped, *brightening(clipped, wanted, t))
     return {"dehazed": dehazed, "fused": fused, "transmission": t, "airlight": airlight}

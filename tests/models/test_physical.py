@@ -163,6 +163,15 @@ def test_a_warm_road_keeps_its_brightness_and_a_person_on_a_cold_one_is_as_brigh
     assert added(0.1, road).min() > 0.35
 
 
+def test_a_colour_grows_with_its_luma_but_not_what_haze_left_of_it():
+    image = np.full((1, 1, 2, 3), (0.1, 0.14, 0.22), np.float32)
+    luma, t = brightening.luma(image), np.array([[[1.0, 0.3]]], np.float32)
+    fused = brightening.brighten(image, *brightening.brightening(image, 2 * luma, t))
+    differences = np.ptp(np.asarray(fused)[0, 0], axis=-1)
+    np.testing.assert_allclose(differences, (0.24, 0.12), atol=1e-5)
+    assert (brightening.luma(fused) > 1.6 * luma).all()
+
+
 def test_a_fresh_network_keeps_highlights(network):
     model, parameters = network
     visible, infrared, _ = foggy()
