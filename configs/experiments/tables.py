@@ -23,7 +23,7 @@ def get_config(base: str = "haze") -> ConfigDict:
     for longest, shape in ((96, (64, 96)), (192, (128, 192))):
         small = {"model": {"working_size": longest}, "data": {"whole_size": (shape,)}}
         variants[f"working size {longest}"] = small
-    config = on_base(base, "Tables", ("VII", "VIII", "IX"), variants, compared_with="whole", seeds=3)
+    config = on_base(base, "Tables", ("VII", "VIII", "IX"), variants, baselines=True, compared_with="whole", seeds=3)
     with config.unlocked():
         config.model.working_size = 128
         config.data.whole_size = ((96, 128),)

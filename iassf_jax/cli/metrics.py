@@ -13,6 +13,9 @@ def add(commands: Commands) -> None:
     """Adds the command."""
     metrics = command(commands, "metrics", "score folders of fused images side by side, with a report", run)
     metrics.add_argument("--fused", required=True, action="append", metavar="DIR", help="of a method; may be repeated")
+    metrics.add_argument(
+        "--dehazed", action="append", default=[], metavar="DIR", help="of its dehazed images, one for each --fused"
+    )
     metrics.add_argument("--name", action="append", default=[], help="of the method, one for each --fused")
     metrics.add_argument("--visible", required=True, metavar="DIR", help="visible sources; the paper's are clear")
     metrics.add_argument("--infrared", required=True, metavar="DIR", help="infrared sources")
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
             args.visible,
             args.infrared,
             args.output,
+            dehazed=args.dehazed,
             color=args.color,
             nrqm_model=args.nrqm_model,
             workers=args.workers,

@@ -13,16 +13,16 @@ from iassf_jax import __version__
 from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem, doubled, list_images
 from iassf_jax.errors import UserError
-from iassf_jax.evaluate.scores import spread
-from iassf_jax.metrics import fusion_columns
+from iassf_jax.evaluate.scores import COLUMNS, dehazing_scores, spread
+from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
 from iassf_jax.metrics.fusion_scores import fusion_scores
 from iassf_jax.metrics.nrqm import ForestModel
 from iassf_jax.report import Grid, Method, write_report
 from iassf_jax.report.published import published_tables
 
 SCORES_FILE = "scores.jsonl"
-Job = tuple[str, str, tuple[Path, Path, Path]]
-"""Method, stem, and the files: fused, infrared, visible."""
+Job = tuple[str, str, tuple[Path, ...]]
+"""Method, stem, and the files: fused, infrared, visible, and dehazed where there is one."""
 _NUM_GRID_ROWS = 3
 
 
@@ -32,6 +32,7 @@ def score_folders(
     infrared: str | Path,
     output: str | Path,
     *,
+    dehazed: Sequence[str | Path] = (),
     color: str = "gray",
     nrqm_model: str | Path | None = None,
     workers: int = 2,
@@ -46,6 +47,7 @@ def score_folders(
         methods: (name, folder of fused images) each.
         visible, infrared: folders of the sources; the paper's protocol takes the clear visible images.
         output: folder for the report and its tables.
+        dehazed: folders of the methods' dehazed images, in their order, to be compared with the visible ones; or none.
         color: as in `fusion_scores`.
         nrqm_model: the authors' `model.mat` for Q_PI; without it Q_PI is reported as absent.
         workers: threads.
@@ -61,7 +63,9 @@ def score_folders(
     published_tables(published)  # refuses unknown names before the work
     model = ForestModel.load(nrqm_model) if nrqm_model else None
     sources = [_by_stem(folder) for folder in (visible, infrared)]
-    jobs, problems = _jobs(methods, sources)
+    if dehazed and len(dehazed) != len(methods):
+        raise UserError(f"{len(methods)} --fused and {len(dehazed)} --dehazed: give each method one, or none")
+    jobs, problems = _jobs(methods, sources, dehazed)
     settings = f"{__version__} {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
     score = functools.partial(_score, color, model, settings, _Cache(Path(output) / SCORES_FILE))
     scores, failed = _scored(jobs, score, workers, progress)
@@ -72,6 +76,7 @@ def score_folders(
         )
     rows = [Method(name, of_method) for name, of_method in scores.items()]
     metrics, absent = fusion_columns(model is not None, bool(published))
+    metrics = (*(DEHAZING_METRICS if dehazed else ()), *metrics)
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
     about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
     about["pairs without a fused image"] = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
@@ -89,23 +94,34 @@ def score_folders(
 
 
 def _score(
-    color: str, model: ForestModel | None, settings: str, cache: "_Cache", paths: tuple[Path, Path, Path]
+    color: str, model: ForestModel | None, settings: str, cache: "_Cache", paths: tuple[Path, ...]
 ) -> dict[str, float] | Problem:
     """The scores of one fused image, known ones where files and settings are the same; or why there are none."""
     try:
         key = f"{settings} {_digest(paths)}"
         found = cache.get(key)
         if found is None:
-            found = fusion_scores(*(_read(path) for path in paths), color, model)
+            fused, infrared, visible, *dehazed = map(_read, paths)
+            found = fusion_scores(fused, infrared, visible, color, model)
+            if dehazed:
+                found |= {COLUMNS[name]: x for name, x in _compared(dehazed[0], visible, paths[3]).items()}
             cache.put(key, found)
         return found
     except (UserError, ValueError, OSError) as error:
         return Problem(str(paths[0]), str(error).removeprefix(f"{paths[0]}: "))
 
 
+def _compared(dehazed: np.ndarray, clear: np.ndarray, path: Path) -> dict[str, float]:
+    if dehazed.shape != clear.shape or clear.ndim != 3:
+        raise UserError(
+            f"{path}: is {dehazed.shape}, the visible image {clear.shape}: both must be colour, of one size"
+        )
+    return dehazing_scores(dehazed, clear)
+
+
 def _scored(
     jobs: Sequence[Job],
-    score: Callable[[tuple[Path, Path, Path]], dict[str, float] | Problem],
+    score: Callable[[tuple[Path, ...]], dict[str, float] | Problem],
     workers: int,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, dict[str, dict[str, float]]], list[Problem]]:
@@ -138,19 +154,22 @@ def _by_stem(folder: str | Path) -> dict[str, Path]:
 
 
 def _jobs(
-    methods: Sequence[tuple[str, str | Path]], sources: Sequence[Mapping[str, Path]]
+    methods: Sequence[tuple[str, str | Path]], sources: Sequence[Mapping[str, Path]], dehazed: Sequence[str | Path]
 ) -> tuple[list[Job], list[Problem]]:
     names = [name for name, _ in methods]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two methods are named {repeated[0]!r}: give each a --name of its own")
     jobs, problems = [], []
-    for name, folder in methods:
+    kinds = ("visible", "infrared", *(["dehazed"] if dehazed else []))
+    for i, (name, folder) in enumerate(methods):
+        others = [*sources, *([_by_stem(dehazed[i])] if dehazed else [])]
         for stem, path in _by_stem(folder).items():
-            missing = [what for what, found in zip(("visible", "infrared"), sources, strict=True) if stem not in found]
+            missing = [what for what, found in zip(kinds, others, strict=True) if stem not in found]
             if missing:
                 problems.append(Problem(str(path), f"there is no {' and no '.join(missing)} image of this name"))
             else:
-                jobs.append((name, stem, (path, sources[1][stem], sources[0][stem])))
+                visible, infrared, *more = (found[stem] for found in others)
+                jobs.append((name, stem, (path, infrared, visible, *more)))
     wanted = {stem for _, stem, _ in jobs}
     for name, folder in methods:
         for stem in sorted(wanted - {job[1] for job in jobs if job[0] == name}):
@@ -215,7 +234,7 @@ def _grids(methods: Sequence[Method], jobs: Sequence[Job]) -> list[Grid]:
     chosen = [common[i] for i in spread(len(common), _NUM_GRID_ROWS)]
     rows = []
     for stem in chosen:
-        _, infrared, visible = files[methods[0].name, stem]
+        _, infrared, visible, *_ = files[methods[0].name, stem]
         fused = (files[method.name, stem][0] for method in methods)
         rows.append([_read(path) for path in (visible, infrared, *fused)])
     return [Grid(("visible", "infrared", *(method.name for method in methods)), rows, chosen)]

@@ -172,11 +172,12 @@ def _write_report(
     has_forests: bool,
     published: Sequence[str],
 ) -> None:
-    renamed = {name: f"dehazed {name.upper()}" for name in evaluation.SCORES}  # as in DEHAZING_METRICS
     columns_shown, absent = fusion_columns(has_forests, bool(published))
     methods = []
     for i, (name, of_images) in enumerate(scores.items()):
-        columns = {stem: {renamed.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()}
+        columns = {
+            stem: {evaluation.COLUMNS.get(key, key): x for key, x in row.items()} for stem, row in of_images.items()
+        }
         size = sum(cost.parameters(model).values()) if i == 0 else None
         gmac = sum(cost.multiply_adds(model).values()) / 1e9 if i == 0 else None
         methods.append(Method(name, columns, size, gmac))

@@ -12,6 +12,8 @@ from iassf_jax.metrics.psnr import psnr
 from iassf_jax.metrics.ssim import ssim
 
 SCORES = {"psnr": psnr, "ssim": ssim}
+COLUMNS = {"psnr": "dehazed PSNR", "ssim": "dehazed SSIM"}
+"""As `metrics.DEHAZING_METRICS` calls them."""
 NAMES = tuple(name + suffix for suffix in ("", "_hazy") for name in SCORES)
 """What `score` gives, in its order."""
 
@@ -74,9 +76,13 @@ def score(example: Mapping[str, Any]) -> dict[str, float]:
     clear, hazy = (_to_255(example[name]) for name in ("clear", "hazy"))
     scores = {}
     for suffix, image in (("", example["dehazed"]), ("_hazy", hazy)):
-        for name in SCORES:
-            scores[name + suffix] = float(_score(name, image[None], clear[None], 255.0)[0])
+        scores |= {name + suffix: value for name, value in dehazing_scores(image, clear).items()}
     return scores
+
+
+def dehazing_scores(image: np.ndarray, clear: np.ndarray) -> dict[str, float]:
+    """`psnr` (dB) and `ssim` of an image [H, W, 3] in 0..255 against the clear one."""
+    return {name: float(_score(name, image[None], clear[None], 255.0)[0]) for name in SCORES}
 
 
 def _to_255(image: np.ndarray) -> np.ndarray:

@@ -54,6 +54,20 @@ def test_methods_side_by_side_and_the_same_numbers_as_the_function(data):
     assert "model.mat" in (data / "out" / "report.html").read_text()
 
 
+def test_dehazed_images_are_compared_with_the_visible_ones(data):
+    score(data, "mean", "max")
+    score(data, "mean", "max", dehazed=[data / "max", data / "vi"])  # not what is known from before
+    mean, best = (method["scores"] for method in summary(data)["tables"][0]["methods"])
+    found, clear = (images.read_image(data / folder / "a.png") for folder in ("max", "vi"))
+    text = (data / "out" / "scores.csv").read_text()
+    assert f"{float(psnr(found[None], clear[None])[0]):.4f}" in text
+    assert mean["dehazed SSIM"]["mean"] < best["dehazed SSIM"]["mean"] == 1.0
+    images.write_image(data / "grey" / "a.png", found[..., 0])
+    images.write_image(data / "grey" / "b.png", found)
+    _, problems = score(data, "mean", dehazed=[data / "grey"])
+    assert len(problems) == 1 and "give colour images" in problems[0].reason
+
+
 def test_what_is_scored_is_not_scored_again(data, monkeypatch):
     score(data, "mean")
     first = summary(data)
@@ -101,6 +115,7 @@ def test_what_cannot_be_scored_is_listed_and_the_rest_is_done(data):
         ({"methods": [("x", "nowhere")]}, "is not a folder"),
         ({"methods": [("x", "mean"), ("x", "max")]}, "two methods are named 'x'"),
         ({"visible": "empty"}, "holds no images"),
+        ({"dehazed": ("vi", "vi")}, "1 --fused and 2 --dehazed"),
         ({"published": ("XX",)}, "XX"),
     ],
 )
