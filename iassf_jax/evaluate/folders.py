@@ -113,9 +113,7 @@ def _score(
 
 def _compared(dehazed: np.ndarray, clear: np.ndarray, path: Path) -> dict[str, float]:
     if dehazed.shape != clear.shape or clear.ndim != 3:
-        raise UserError(
-            f"{path}: is {dehazed.shape}, the visible image {clear.shape}: both must be colour, of one size"
-        )
+        raise UserError(f"{path}: is {dehazed.shape}, the visible image {clear.shape}: give colour images of one size")
     return dehazing_scores(dehazed, clear)
 
 
