@@ -3,7 +3,8 @@ FROM python:3.12-slim
 # What OpenCV's windows and video need.
 RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY configs configs
 COPY iassf_jax iassf_jax
 RUN pip install --no-cache-dir .
 # Compiled programs are kept here: mount a volume, and the next start is quick.

@@ -7,7 +7,7 @@
 # weights.safetensors. STEPS must fit the minutes: the learning rate falls to its end with them.
 set -euo pipefail
 data=$1 out=$2 minutes=${3:-10} weights=${4:-iassf-haze}
-: "${STEPS:=3000}" "${BATCH:=64}" "${SHAPES:=((128,192),(160,192))}" "${WORKERS:=$(nproc)}" "${CHECK_SECONDS:=120}"
+: "${STEPS:=3000}" "${BATCH:=64}" "${SHAPES:=((128,192),(160,192))}" "${WORKERS:=$(nproc)}" "${CHECK_SECONDS:=120}" "${DTYPE:=bfloat16}"
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -26,7 +26,7 @@ done
 
 timeout -s TERM "$((60 * minutes))" python train.py --config configs/haze.py --workdir "$work/run" \
     --config.data.root="$packs" --config.data.num_workers="$WORKERS" --config.data.whole_size="$SHAPES" \
-    --config.init_from="$weights" --config.model.dtype=bfloat16 --config.train.batch_size="$BATCH" \
+    --config.init_from="$weights" --config.model.dtype="$DTYPE" --config.train.batch_size="$BATCH" \
     --config.train.steps="$STEPS" --config.optim.learning_rate=6e-4 --config.train.ema_decay=0.998 \
     --config.checkpoint.every=100 --config.eval.every=1000 --config.eval.num_images=24 >"$out/train.log" 2>&1 &
 training=$!

@@ -1,4 +1,4 @@
-"""Wheel and source distribution, installed in a fresh environment and used from another folder.
+"""Wheel, source distribution and what the container images get, installed afresh and used from another folder.
 
 Dependencies come from the environment that runs the tests; nothing is downloaded.
 """
@@ -35,10 +35,27 @@ def distributions(tmp_path_factory):
     for kind in ("wheel", "sdist"):
         code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
         made[kind] = folder / call(sys.executable, "-c", code, folder=clone).splitlines()[-1]
+    made["image"] = folder / "app"
+    for name in copied(clone / "Dockerfile"):
+        copy = shutil.copytree if (clone / name).is_dir() else shutil.copy
+        made["image"].mkdir(exist_ok=True)
+        copy(clone / name, made["image"] / name)
     return made
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist"])
+def copied(dockerfile):
+    """What goes into an image."""
+    lines = [line.split()[1:-1] for line in dockerfile.read_text().splitlines() if line.startswith("COPY ")]
+    return [name for names in lines for name in names]
+
+
+def test_both_images_get_the_same_files_and_docker_sees_them():
+    names = copied(REPOSITORY / "Dockerfile")
+    assert names == copied(REPOSITORY / "Dockerfile.cuda")
+    assert {f"!{name}" for name in names} <= set((REPOSITORY / ".dockerignore").read_text().splitlines())
+
+
+@pytest.fixture(scope="module", params=["wheel", "sdist", "image"])
 def installed(request, distributions, tmp_path_factory):
     """The environment's program `iassf-jax`, and an empty folder to call it in."""
     folder = tmp_path_factory.mktemp(request.param)
