@@ -38,7 +38,7 @@ def config_path(name: str) -> str:
     wanted = stem.removesuffix(".py").removeprefix("configs/")
     near = difflib.get_close_matches(wanted, shipped_configs(), 1)
     hint = f"did you mean {near[0]}?" if near else f"give a file, or one of {', '.join(shipped_configs())}"
-    raise UserError(f"--config {name}: there is no such file: {hint}")
+    raise UserError(f"config {name}: there is no such file: {hint}")
 
 
 def make_configs_importable(path: str) -> None:

@@ -138,6 +138,9 @@ def _tiff_size(file: BinaryIO) -> tuple[int, int]:
     tags = _tiff_tags(file)
     if 256 not in tags or 257 not in tags:
         raise BadHeader("has a TIFF header without a width or height")
+    for tag, size in ((322, tags[256]), (323, tags[257])):  # of tiles: the decoder makes room for whole ones
+        if tags.get(tag, 0) > max(1024, 2 * size):
+            raise BadHeader("has a damaged TIFF header, with tiles that are larger than the image: save it again")
     # OpenCV turns such TIFF files, but not JPEG, PNG or WebP: refuse rather than treat formats differently.
     if tags.get(274, 1) != 1:
         raise BadHeader(f"has the TIFF orientation tag {tags[274]}: save it upright and without the tag")

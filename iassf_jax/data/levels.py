@@ -22,7 +22,7 @@ def check_percentiles(percentiles: Percentiles, what: str = "infrared") -> None:
     if percentiles is None or (isinstance(percentiles, str) and percentiles == "auto"):
         return
     given = percentiles if isinstance(percentiles, tuple | list) else ()
-    if len(given) != 2 or not all(isinstance(x, numbers.Real) for x in given):
+    if len(given) != 2 or not all(isinstance(x, numbers.Real) and not isinstance(x, bool) for x in given):
         shown = " ".join(repr(percentiles).split())[:80]
         raise UserError(f"{what} percentiles {shown}: give two numbers, e.g. 1 and 99, or 'auto', or none")
     low, high = given

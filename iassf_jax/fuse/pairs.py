@@ -14,6 +14,7 @@ from iassf_jax.data.names import composed
 from iassf_jax.errors import UserError
 
 EXTRAS = ("dehazed", "haze", "panel")
+_DOUBLED = "has the same name as"
 _TOKEN = re.compile(r"\*|\?|\[(!?)(\]?[^\]]*)\]|(.)", re.DOTALL)
 
 
@@ -95,6 +96,8 @@ def find_items(
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
         items, problems = _partners(*sides, output)
         if not items:
+            if doubled := [problem for problem in problems if _DOUBLED in problem.reason]:
+                raise UserError(f"{doubled[0].path}: {doubled[0].reason}, and no other pair is left")
             names = " and ".join(f"'{files[0].name}'" for files in sides)
             raise UserError(
                 f"{visible} and {infrared}: no visible and infrared image share a name, the first are called {names}: "
@@ -225,15 +228,19 @@ def _partners(visible: Sequence[_File], infrared: Sequence[_File], output: Path)
 
 
 def _with_own_targets(items: Sequence[Item], problems: list[Problem]) -> tuple[list[Item], list[Problem]]:
-    seen: dict[Path, Item] = {}
+    """Leaves out what would overwrite results of an item before it, of any kind."""
+    kept, taken = [], dict[Path, Item]()
     for item in items:
-        first = seen.setdefault(item.target, item)
-        if first is not item:
-            reason = f"would get the result of {first.visible}: leave more of both paths open"
+        outputs = [item.output(kind) for kind in ("fused", *EXTRAS)]
+        if others := [taken[path] for path in outputs if path in taken]:
+            reason = f"would get the result of {others[0].visible}: leave more of both paths open, or rename it"
             problems.append(Problem(item.visible, reason))
-    return list(seen.values()), problems
+        else:
+            kept.append(item)
+            taken |= dict.fromkeys(outputs, item)
+    return kept, problems
 
 
 def _doubled(files: Sequence[_File]) -> Problem:
     others = ", ".join(file.path for file in files[1:])
-    return Problem(files[0].path, f"has the same name as {others}: keep one of them")
+    return Problem(files[0].path, f"{_DOUBLED} {others}: keep one of them")

@@ -10,6 +10,7 @@ from typing import Any
 
 from iassf_jax.data import remote
 from iassf_jax.errors import UserError
+from iassf_jax.fuse.pairs import EXTRAS
 
 MANIFEST = "manifest"
 FAILURES = "failures.parquet"
@@ -86,6 +87,10 @@ def _refuse_twins(path: str, rows: Sequence[Row]) -> None:
         if row.name in seen:
             raise UserError(f"{path}: two pairs are named {row.name!r}: tell them apart by a column 'name'")
         seen.add(row.name)
+    for row in rows:
+        folder, _, rest = row.name.partition("/")
+        if folder in EXTRAS and rest in seen:
+            raise UserError(f"{path}: {row.name!r} is where the {folder} image of {rest!r} goes: name it otherwise")
 
 
 def write_table(path: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from iassf_jax.errors import UserError
 from iassf_jax.metrics import Metric
+from iassf_jax.report.formats import csv_text
 from iassf_jax.report.inputs import Method
 from iassf_jax.report.tables import images_of, number
 
@@ -123,5 +124,7 @@ def effects_csv(found: Sequence[Effect]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(Effect))
-    writer.writerows(astuple(effect) for effect in found)
+    for effect in found:
+        row, *values = astuple(effect)
+        writer.writerow([csv_text(row), *values])
     return text.getvalue()

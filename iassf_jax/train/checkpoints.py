@@ -1,7 +1,9 @@
 """Checkpoints of a run (Orbax): parameters, their average, optimizer, step and data state, saved together."""
 
 import contextlib
+import errno
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,8 @@ class Checkpoints:
     """The checkpoints in a run's folder. The newest `keep` stay, and each whose step is a multiple of `keep_every`."""
 
     def __init__(self, workdir: str | Path, keep: int = 2, keep_every: int = 0) -> None:
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax's threads meet is raised here too
+        for name in ("absl", "asyncio"):  # what Orbax's threads and tasks meet is raised here too
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         policies = [checkpoint_managers.LatestN(keep)]
         if keep_every:
             policies.append(checkpoint_managers.EveryNSteps(keep_every))
@@ -131,7 +134,8 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            words = str(error).splitlines()[0]
+            known = os.strerror(errno.ENOSPC)
+            words = known if known in str(error) else str(error).splitlines()[0]
             raise UserError(f"{self.directory}: cannot save ({words}): free space there and start again") from None
 
     def close(self) -> None:

@@ -85,8 +85,7 @@ def _problems_of_numbers(config: Mapping[str, Any]) -> list[str]:
     for name, (low, high) in _RANGES.items():
         value = functools.reduce(operator.getitem, name.split("."), config)
         if not low <= value <= high:
-            limit = f"{low:g} or more" if high == _MOST_STEPS else f"{low:g} to {high:g}"
-            problems.append(f"{name} is {value}: use {limit}")
+            problems.append(f"{name} is {value}: use {low:g} to {high:.10g}")
     return problems
 
 
@@ -125,12 +124,15 @@ def _problems_of_images(data: Mapping[str, Any], with_truth: bool) -> list[str]:
             problems.append(f"data.{name} is {data[name]}: use {low:g} to 1")
     size = data["whole_size"]
     sizes = whole_sizes(size)
-    if not all(len(sides) == 2 and all(type(n) is int and n > 0 for n in sides) for sides in sizes):
-        problems.append(f"data.whole_size is {size}: use (height, width), several of these, or () for crops")
+    if not all(len(sides) == 2 and all(type(n) is int and 1 <= n <= 8192 for n in sides) for sides in sizes):
+        problems.append(f"data.whole_size is {size}: use (height, width) of 1 to 8192, several of these, or ()")
     elif data["rotations"] and any(height != width for height, width in sizes):
         problems.append("data.rotations turns whole images of another height than width: turn it off, or use crops")
     if with_truth and (not sizes or "stored" in data["haze"]["kinds"]):
         problems.append("data.with_truth needs a data.whole_size, and haze that is made here: leave 'stored' out")
+    fading = data["infrared_fading"]
+    if not (len(fading) == 2 and 0 <= fading[0] <= fading[1] <= 10):
+        problems.append(f"data.infrared_fading is {fading}: give (low, high) of 0 to 10")
     window = data["window"]
     if not (len(window) == 2 and 0 < window[0] <= window[1] <= 1):
         problems.append(f"data.window is {window}: give (low, high) above 0 and up to 1")

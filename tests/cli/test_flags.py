@@ -22,7 +22,7 @@ def leave(capsys, *argv):
     [
         (["train"], "which config? Give --config"),
         (["eval"], "which network? Give --checkpoint"),
-        (["train", "--config", "msrss"], "--config msrss: there is no such file: did you mean msrs?"),
+        (["train", "--config", "msrss"], "config msrss: there is no such file: did you mean msrs?"),
         (["train", "--config", "configs/msrss.py"], "did you mean msrs?"),
         (["train", "--config", "zzz"], "give a file, or one of"),
         (["train", "--config", "quickstart", "--config.train.stepz=5"], "did you mean --config.train.steps?"),

@@ -68,7 +68,9 @@ def bombs():
     files["bits-far.tif"] = tiff({258: (3, 9, 0xFFFFFFF0)}), "cut off"
     files["bits-far-big.tif"] = tiff({258: (3, 9, 2**64 - 1)}, big=True), "cut off"
     tiles = {322: (4, 1, 1 << 20), 323: (4, 1, 1 << 20), 324: (4, 1, 8), 325: (4, 1, 64)}
-    files["tiles.tif"] = tiff({**tiles, 273: None, 278: None, 279: None}), "damaged"
+    for side in (1 << 20, 16_000, 4_000):
+        tiles |= {322: (4, 1, side), 323: (4, 1, side)}
+        files[f"tiles{side}.tif"] = tiff({**tiles, 273: None, 278: None, 279: None}), "damaged"
     files["channels.tif"] = tiff({277: (3, 1, 65535)}), "damaged"
     files["lzw.tif"] = tiff({259: (3, 1, 5), 279: (4, 1, 0xFFFFFFF0)}), "damaged"
     files["strips.tif"] = tiff({273: (4, 0x0FFFFFFF, 8)}), "damaged"

@@ -160,6 +160,7 @@ NAN = np.full((4, 4, 3), np.nan, np.float32)
 IMAGE, HEAT = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
 
 BAD_PERCENTILES = [
+    (True, 99),
     (1,),
     (1, 2, 3),
     5,

@@ -37,6 +37,22 @@ def test_folders_in_folders_pair_by_what_is_open(here):
     assert len(results) == 3 and left == [f"{here}/s/V001/visible/I1.png"]
 
 
+def test_no_result_takes_the_place_of_another_ones_dehazed_image(here):
+    for side in "VR":
+        put(here / side, ["a"])
+        put(here / side / "dehazed", ["a", "b"])
+    results, left = found("V/**/*.png", "R/**/*.png", here)
+    assert set(results) == {"a.png", "dehazed/b.png"} and left == ["V/dehazed/a.png"]
+
+
+def test_where_all_names_are_doubled_that_is_what_is_told(here):
+    put(here / "V", ["1"])
+    put(here / "V", ["1"], suffix=".jpg")
+    put(here / "R", ["1"])
+    with pytest.raises(UserError, match="has the same name as .*: keep one of them"):
+        find_items("V", "R", here / "out")
+
+
 def test_any_depth_of_folders(here):
     for folder in ("a/b", "c", "."):
         put(here / "s" / folder / "vi", ["x", "y"])
@@ -99,7 +115,7 @@ def test_two_forms_of_one_name_pair(here):
     assert left == [] and list(results) == [f"{composed}.png"]
     assert found("v/*", "i/*", here)[0].keys() == results.keys()
     put(here / "v", [apart])
-    with pytest.raises(UserError, match="no visible and infrared image share a name"):
+    with pytest.raises(UserError, match="has the same name as"):
         found("v", "i", here)
 
 

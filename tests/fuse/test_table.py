@@ -141,6 +141,7 @@ def test_urls_are_read_and_written(weights, tmp_path):
         ("visible,infrared\na.png,\n", "row 1 has 'a', 'a.png', ''"),
         ("visible,infrared,name\na.png,b.png,../x\n", "row 1 has '../x'"),
         ("visible,infrared\na/x.png,b.png\nc/x.png,d.png\n", "two pairs are named 'x'"),
+        ("visible,infrared,name\na,b,x\nc,d,dehazed/x\n", "'dehazed/x' is where the dehazed image of 'x' goes"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, text, words):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,7 @@ def test_what_cannot_be_compared_is_refused(rows, base, words):
 def test_files_and_plots_show_every_row():
     found = effects({"base": runs(0), "up": runs(1, seed=1)}, "base", [UP])
     lines = list(csv.DictReader(io.StringIO(effects_csv(found))))
+    assert "'=1+1" in effects_csv([replace(found[0], row="=1+1")])
     assert [line["row"] for line in lines] == ["base", "up"] and lines[1]["verdict"] == "better"
     assert "up" in intervals(found) and ">base<" not in intervals(found)
     curves = {name: [([1, 2, 3], [10.0, 11.0, 12.0])] * 2 for name in ("base", "up", "a", "b", "c")}
