@@ -1,24 +1,38 @@
 """Reading the pairs that a rig is aligned with: some of a folder, or frames of two videos."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from iassf_jax.data import images
+from iassf_jax.data.levels import in_integers
+from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import video_files
-from iassf_jax.fuse.pairs import find_items
+from iassf_jax.fuse.pairs import NO_AFFIXES, Affixes, find_items
+from iassf_jax.fuse.reading import orientations, read_pair
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def read_pairs(visible: str, infrared: str, count: int) -> tuple[list[Pair], list[str]]:
-    """At most `count` pairs, spread over what is there, and their names.
+class Sample(NamedTuple):
+    """Pairs of uint8|uint16[H, W, 3] and uint8|uint16[h, w], their names, and what is to be said of which file."""
+
+    pairs: list[Pair]
+    names: list[str]
+    notes: list[tuple[str, Note]]
+
+
+def read_pairs(visible: str, infrared: str, count: int, affixes: Affixes = NO_AFFIXES, orient: str = "same") -> Sample:
+    """At most `count` pairs, spread over what is there, turned as `fuse` turns them.
 
     Args:
         visible: a file, a folder, a glob, or a video.
         infrared: the same; partners have the same stem, and frames the same number.
         count: 1 or more.
+        affixes: of the names.
+        orient: one of `reading.ORIENTS`.
 
     Raises:
         UserError: a file that cannot be read, or no pairs.
@@ -26,24 +40,34 @@ def read_pairs(visible: str, infrared: str, count: int) -> tuple[list[Pair], lis
     if video_files.is_video(visible) != video_files.is_video(infrared):
         raise UserError(f"{visible} and {infrared}: one is a video and one is not: give two of a kind")
     if video_files.is_video(visible):
-        return _frames(visible, infrared, count)
-    items, _ = find_items(visible, infrared, Path("aligned"))
+        return _frames(visible, infrared, count, orient)
+    items, _ = find_items(visible, infrared, Path("aligned"), affixes)
     items = [items[i] for i in _spread(len(items), count)]
-    pairs = [(images.read_visible(item.visible), images.read_infrared(item.infrared)) for item in items]
-    return pairs, [item.stem for item in items]
+    sample = Sample([], [item.stem for item in items], [])
+    for item in items:
+        said: list[Note] = []
+        frame, heat = read_pair(item.visible, item.infrared, orient, False, said)
+        frame, heat = in_integers(frame, item.visible), in_integers(heat, item.infrared)
+        sample.pairs.append((images.three_channels(frame), images.one_channel(heat)))
+        sample.notes.extend((item.visible, note) for note in said)
+    return sample
 
 
-def _frames(visible: str, infrared: str, count: int) -> tuple[list[Pair], list[str]]:
+def _frames(visible: str, infrared: str, count: int, orient: str) -> Sample:
     films = [video_files.described(path) for path in (visible, infrared)]
+    notes: list[Note] = []
+    turns = orientations((films[0].turn, films[1].turn), orient, 0, notes)
+    sides = [video_files.Frames(film, turn) for film, turn in zip(films, turns, strict=True)]
     wanted = set(_spread(min(film.frames for film in films), count)) or set(range(count))
     pairs = [
         (i, (frame, images.one_channel(heat)))
-        for i, (frame, heat) in enumerate(zip(*(video_files.Frames(film, 0) for film in films), strict=False))
+        for i, (frame, heat) in enumerate(zip(*sides, strict=False))
         if i in wanted
     ]
     if not pairs:
         raise UserError(f"{visible} and {infrared}: have no frame in common: check the videos")
-    return [pair for _, pair in pairs], [f"frame {i}" for i, _ in pairs]
+    named = [f"frame {i}" for i, _ in pairs]
+    return Sample([pair for _, pair in pairs], named, [(visible, note) for note in notes])
 
 
 def _spread(total: int, count: int) -> list[int]:

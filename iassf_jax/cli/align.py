@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from iassf_jax.cli.arguments import Commands, at_least, command
+from iassf_jax.cli.arguments import Commands, add_pairing, affixes, at_least, command, tell
 
 MODELS = ("translation", "affine", "homography")
 
@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
     align.add_argument("--pairs", type=at_least(1), default=24, metavar="N", help="how many to use, at most")
     align.add_argument("--visible-lens", metavar="FILE", help="calibration of the visible camera, as OpenCV writes it")
     align.add_argument("--infrared-lens", metavar="FILE", help="the same of the infrared camera")
+    add_pairing(align.add_argument_group("inputs", "how files are paired and turned"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix.lower() != ".json":
         raise UserError(f"{output}: a rig is a JSON file: name it so, e.g. rig.json")
     lenses = tuple(path and Lens.read(path) for path in (args.visible_lens, args.infrared_lens))
-    pairs, names = read_pairs(args.visible, args.infrared, args.pairs)
+    pairs, names, notes = read_pairs(args.visible, args.infrared, args.pairs, affixes(args), args.orient)
+    tell(notes)
     found = find_rig(pairs, args.model, lenses)
     about = {
         "score_before": round(found.before, 3),

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -72,6 +72,28 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+def add_pairing(parser: Any) -> None:
+    """The arguments that say which files are partners, and how they lie."""
+    parser.add_argument(
+        "--orient",
+        choices=("same", "each", "never"),
+        default="same",
+        help="turn by the camera's tag: where both files have the same, each by its own, or never",
+    )
+    for side in ("visible", "infrared"):
+        for place in ("prefix", "suffix"):
+            parser.add_argument(
+                f"--{side}-{place}", default="", metavar="TEXT", help=f"{place} of {side} names that partners lack"
+            )
+
+
+def affixes(args: argparse.Namespace) -> Any:
+    """`Affixes` of the arguments of `add_pairing`."""
+    from iassf_jax.fuse.pairs import Affixes
+
+    return Affixes(args.visible_prefix, args.visible_suffix, args.infrared_prefix, args.infrared_suffix)
+
+
 def shown(bar: tqdm) -> Callable[[int, int], None]:
     """A progress function for a bar, whose description is of what comes before."""
 
@@ -82,6 +104,17 @@ def shown(bar: tqdm) -> Callable[[int, int], None]:
         bar.update(done - bar.n)
 
     return show
+
+
+def tell(notes: Iterable[tuple[str, Any]]) -> None:
+    """One line for each kind of note, with the first file's details."""
+    kinds: dict[str, list[tuple[str, Any]]] = {}
+    for path, note in notes:
+        kinds.setdefault(note.about, []).append((path, note))
+    for about, found in kinds.items():
+        path, note = found[0]
+        first = f"{path}: {note}" if len(found) == 1 else f"{len(found)} pairs: {about}; the first: {path}"
+        print(f"note: {first}" + (f" ({note.detail})" if note.detail and len(found) > 1 else ""), file=sys.stderr)
 
 
 def left_out(problems: Sequence[Any], what: str = "left out") -> int:

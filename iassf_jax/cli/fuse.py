@@ -3,12 +3,22 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
 
-from iassf_jax.cli.arguments import Commands, at_least, command, left_out, names, share, shown
+from iassf_jax.cli.arguments import (
+    Commands,
+    add_pairing,
+    affixes,
+    at_least,
+    command,
+    left_out,
+    names,
+    share,
+    shown,
+    tell,
+)
 from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
@@ -84,19 +94,9 @@ def _add_inputs(inputs: Any) -> None:
         help="bands of one value, without heat",
     )
     inputs.add_argument(
-        "--orient",
-        choices=("same", "each", "never"),
-        default="same",
-        help="turn by the camera's tag: where both files have the same, each by its own, or never",
-    )
-    inputs.add_argument(
         "--damaged", choices=("refuse", "read"), default="refuse", help="JPEG files that are cut off: as far as they go"
     )
-    for side in ("visible", "infrared"):
-        for place in ("prefix", "suffix"):
-            inputs.add_argument(
-                f"--{side}-{place}", default="", metavar="TEXT", help=f"{place} of {side} names that partners lack"
-            )
+    add_pairing(inputs)
 
 
 def _extras(text: str) -> tuple[str, ...]:
@@ -199,10 +199,8 @@ def _placing(args: argparse.Namespace) -> Any:
 
 def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.files import Options, fuse_files
-    from iassf_jax.fuse.pairs import Affixes
 
-    affixes = Affixes(args.visible_prefix, args.visible_suffix, args.infrared_prefix, args.infrared_suffix)
-    read = {"damaged": args.damaged == "read", "affixes": affixes, "manifest": args.manifest}
+    read = {"damaged": args.damaged == "read", "affixes": affixes(args), "manifest": args.manifest}
     options = Options(args.save, shard=args.shard, **read, **how)
     with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
         made, there, problems, notes = fuse_files(
@@ -210,19 +208,8 @@ def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
         )
     known = f" ({len(there)} {'was' if len(there) == 1 else 'were'} there)" if there else ""
     print(f"{len(made)} fused image{'s' * (len(made) != 1)} in {args.output}{known}")
-    _tell((item.visible, note) for item, note in notes)
+    tell((item.visible, note) for item, note in notes)
     return left_out(problems)
-
-
-def _tell(notes: Iterable[tuple[str, Any]]) -> None:
-    """One line for each kind of note, with the first file's details."""
-    kinds: dict[str, list[tuple[str, Any]]] = {}
-    for path, note in notes:
-        kinds.setdefault(note.about, []).append((path, note))
-    for about, found in kinds.items():
-        path, note = found[0]
-        first = f"{path}: {note}" if len(found) == 1 else f"{len(found)} pairs: {about}; the first: {path}"
-        print(f"note: {first}" + (f" ({note.detail})" if note.detail and len(found) > 1 else ""), file=sys.stderr)
 
 
 def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
@@ -237,5 +224,5 @@ def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
             fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how
         )
     print(f"{count} frames in {args.output}")
-    _tell((args.visible, note) for note in notes)
+    tell((args.visible, note) for note in notes)
     return left_out(problems, "ended early")

@@ -101,6 +101,24 @@ def stretched_16_bits(infrared: Array, percentiles: Percentiles) -> Array:
     return np.rint(65535 * scaled(infrared, *found)).astype(np.uint16) if found else infrared
 
 
+def in_integers(image: Array, what: str) -> Array:
+    """What can be looked at: uint8 and uint16 as they are; numbers of other types, such as temperatures, stretched.
+
+    Args:
+        image: [H, W] or [H, W, 3].
+        what: names the image in errors.
+
+    Returns:
+        uint8 or uint16, same shape.
+
+    Raises:
+        UserError: values that are not finite numbers.
+    """
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    return np.rint(65535 * stretch(image, AUTO_PERCENTILES, what)).astype(np.uint16)
+
+
 def used_bits(visible: Array) -> int | None:
     """How many of its 16 bits a uint16 image uses, 8, 10, 12 or 14; None if all, or for other types."""
     if visible.dtype != np.uint16 or visible.size == 0:

@@ -1,6 +1,14 @@
 """What a user should know of a file that was used all the same."""
 
+import re
 from typing import NamedTuple
+
+_OPTIONS = re.compile(r" \((?:[a-z_]+, )?--[^)]*\)")
+
+
+def without_options(message: str) -> str:
+    """A message without the names of Python's and the command line's options."""
+    return _OPTIONS.sub("", message)
 
 
 class Note(NamedTuple):

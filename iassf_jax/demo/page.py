@@ -25,7 +25,7 @@ _HOUR = 3600
 _HEAD = """# Dehaze and fuse a pair of images
 One network takes a hazy visible image and its aligned infrared partner, and gives a haze-free and a fused image.
 Everything stays on the machine that runs this page."""
-_EXAMPLES = "Generated scenes. iassf-msrs knows the haze of the first three alone; the others know all four kinds."
+_EXAMPLES = "Generated scenes. iassf-msrs knows the haze of the first three alone, iassf-haze that of all four."
 
 _CSS = """
 .gradio-container { max-width: min(1320px, 100vw) !important; margin: 0 auto !important; }
@@ -193,7 +193,7 @@ def _options(gradio: Any, session: Session, parts: dict[str, Any]) -> None:
             )
         with gradio.Column(min_width=300):
             parts["stretch"] = gradio.Checkbox(
-                label="Stretch the infrared image between percentiles", info="For raw thermal data of 14 or 16 bits."
+                label=demo_session.STRETCH, info="For raw thermal data of 14 or 16 bits, and for temperatures."
             )
             with gradio.Row():
                 parts["low"] = gradio.Number(1, label="Low percentile", minimum=0, maximum=100, min_width=100)

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ import numpy as np
 from iassf_jax.align.placing import Placing, prepare_placed
 from iassf_jax.align.rig import Rig
 from iassf_jax.data import haze, images
-from iassf_jax.data.levels import Percentiles
+from iassf_jax.data.levels import Percentiles, in_integers
+from iassf_jax.data.notes import Note, without_options
 from iassf_jax.demo.guard import Uploads
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
 from iassf_jax.fuse.prepare import Preparation, Prepared
+from iassf_jax.fuse.reading import read_alone, read_pair
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.report import pictures as visualize
 from iassf_jax.runtime import CompileClock
@@ -40,7 +42,13 @@ _EXAMPLES = (
     ("Night", "night", 2, haze.HazeParams("msrs_release", (0.4,) * 3, 0.03, 0.5, half_range=True)),
     ("Depth haze", "day", 6, haze.HazeParams("depth", (0.82, 0.83, 0.85), 0.02)),
 )
-_OF_COMMAND_LINES = re.compile(r" \([a-z_]+, --[^)]*\)")
+STRETCH = "Stretch the infrared image between percentiles"
+"""The name of the page's option."""
+_OTHERWISE = {  # what options of the command line do, and what the page has for it
+    ", or stretch it (infrared_percentiles, --infrared-percentiles 1 99)": f', or choose "{STRETCH}"',
+    ", or stretch it (visible_percentiles, --visible-percentiles 1 99)": "",
+    ", or read what is there (--damaged read)": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,12 +155,13 @@ class Session:
         Raises:
             UserError: an image is unreadable or too large.
         """
+        seen = self._read(visible, infrared, [])
         folder = self._job_folder()
         pictures = []
-        for name, path, read in (("hazy", visible, images.read_visible), ("infrared", infrared, images.read_infrared)):
-            if path is not None:
-                images.write_image(folder / f"{name}.png", images.to_8_bits(self._read(path, read)))
-            pictures.append(folder / f"{name}.png" if path is not None else None)
+        for name, side, image in zip(("hazy", "infrared"), ("visible", "infrared"), seen, strict=True):
+            if image is not None:
+                images.write_image(folder / f"{name}.png", images.to_8_bits(in_integers(image, side)))
+            pictures.append(None if image is None else folder / f"{name}.png")
         return tuple(pictures)
 
     def run(self, visible: str | None, infrared: str | None, options: Options | None = None) -> Job:
@@ -172,20 +181,21 @@ class Session:
             raise UserError("two images are needed: choose an example, or upload a visible and an infrared image")
         percentiles = options.percentiles()
         network = self._network(options.weights)
-        seen = self._read(visible, images.read_visible), self._read(infrared, images.read_image)
+        notes: list[Note] = []
+        seen = self._read(visible, infrared, notes)
         with warnings.catch_warnings(record=True) as caught, CompileClock() as clock:
             warnings.simplefilter("always", UserWarning)
             try:
                 placing = Placing(Rig.read(options.rig)) if options.rig else None
-                pair = prepare_placed(*seen, Preparation(options.resize_infrared, percentiles), placing)
+                pair = prepare_placed(*seen, Preparation(options.resize_infrared, percentiles), placing, notes)
                 start = time.perf_counter()
                 result = network.fuse_prepared(pair, options.strengths())
                 seconds = time.perf_counter() - start
             except UserError as error:
                 raise UserError(for_page(str(error))) from None
-        notes = {for_page(str(w.message)): None for w in caught if issubclass(w.category, UserWarning)}
+        said = [*map(str, notes), *(str(w.message) for w in caught if issubclass(w.category, UserWarning))]
         message = time_taken(pair.visible.shape, seconds, clock.seconds)
-        return self._write(pair, result, message, tuple(notes))
+        return self._write(pair, result, message, tuple(dict.fromkeys(map(for_page, said))))
 
     def _write(self, pair: Prepared, result: fuser.Result, message: str, notes: tuple[str, ...]) -> Job:
         visible, infrared = (
@@ -207,18 +217,31 @@ class Session:
                 images.write_image(files[name], picture)
         return Job(**files, prompt_weights=result.prompt_weights, message=message, notes=notes)
 
-    def _read(self, path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
-        """`read(path)`, after a look at the header; messages name the file and not the folder of uploads."""
+    def _read(
+        self, visible: str | None, infrared: str | None, notes: list[Note]
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """What there is of a pair, as `fuse` reads it, after a look at the headers; messages name no folders."""
         try:
-            height, width = images.image_size(path)
-            if height * width > self.max_pixels:
-                raise UserError(
-                    f"{path}: {width} x {height} are more than the {self.max_pixels:,} pixels of this page: "
-                    "make it smaller, or start the page with a larger --max-pixels"
-                )
-            return read(path)
+            for path in filter(None, (visible, infrared)):
+                self._check_size(path)
+            if visible is not None and infrared is not None:
+                return read_pair(visible, infrared, "same", False, notes)
+            sides = (("visible", visible), ("infrared", infrared))
+            first, second = (None if path is None else read_alone(path, side, notes) for side, path in sides)
+            return first, second
         except UserError as error:
-            raise UserError(for_page(str(error).replace(str(path), Path(path).name))) from None
+            message = str(error)
+            for path in filter(None, (visible, infrared)):
+                message = message.replace(str(path), Path(path).name)
+            raise UserError(for_page(message)) from None
+
+    def _check_size(self, path: str) -> None:
+        height, width = images.image_size(path)
+        if height * width > self.max_pixels:
+            raise UserError(
+                f"{path}: {width} x {height} are more than the {self.max_pixels:,} pixels of this page: "
+                "make it smaller, or start the page with a larger --max-pixels"
+            )
 
     def _network(self, weights: str) -> fuser.Fuser:
         if weights not in self.choices():
@@ -261,7 +284,9 @@ def time_taken(shape: tuple[int, ...], seconds: float, compiling: float) -> str:
 
 def for_page(message: str) -> str:
     """One line, without the names of Python's and the command line's options."""
-    return " ".join(_OF_COMMAND_LINES.sub("", message).split())
+    for words, here in _OTHERWISE.items():
+        message = message.replace(words, here)
+    return " ".join(without_options(message).split())
 
 
 def status_html(message: str, notes: tuple[str, ...] = (), error: bool = False) -> str:

@@ -17,7 +17,7 @@ from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.network import make_predictor
 from iassf_jax.fuse.prepare import Preparation, Prepared, array, prepare_pair, stacked
-from iassf_jax.fuse.reading import read_pair
+from iassf_jax.fuse.reading import read_alone, read_pair
 from iassf_jax.fuse.strengths import FULL, Strengths
 from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.models import build_model
@@ -191,11 +191,10 @@ class Fuser:
         paths = [isinstance(x, str | Path) for x in (visible, infrared)]
         if all(paths):
             visible, infrared = read_pair(str(visible), str(infrared), "same", False, notes)
-        elif any(paths):
-            numbers = images.Reading(numbers=True)
-            visible, infrared = (
-                images.read_image(x, numbers) if path else x for x, path in zip((visible, infrared), paths, strict=True)
-            )
+        elif paths[0]:
+            visible = read_alone(str(visible), "visible", notes)
+        elif paths[1]:
+            infrared = read_alone(str(infrared), "infrared", notes)
         pair = prepare_placed(visible, infrared, how, placing, notes)
         for note in notes:
             warnings.warn(str(note), UserWarning, stacklevel=3)

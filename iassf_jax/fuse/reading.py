@@ -76,12 +76,24 @@ def read_pair(
     Raises:
         UserError: as `images.read_image`.
     """
-    found, tags = [], []
-    for side, path in (("visible", visible), ("infrared", infrared)):
-        data, said = read(path), []
-        found.append(images.decode_image(path, data, Reading(damaged, numbers=True), said))
-        tags.append(exif_orientation(data))
-        notes += [Note(f"the {side} image {note.about}", note.detail) for note in said]
-    turns = orientations((tags[0], tags[1]), orient, 1, notes)
-    first, second = (upright(image, turn) for image, turn in zip(found, turns, strict=True))
-    return first, second
+    first, of_first = _read(visible, "visible", damaged, notes, read)
+    second, of_second = _read(infrared, "infrared", damaged, notes, read)
+    turns = orientations((of_first, of_second), orient, 1, notes)
+    return upright(first, turns[0]), upright(second, turns[1])
+
+
+def read_alone(path: str, side: str, notes: list[Note]) -> Array:
+    """Reads the "visible" or "infrared" image of a pair whose other one is no file, as stored; see `read_pair`."""
+    image, tag = _read(path, side, False, notes, images.read_file)
+    if tag != 1:
+        about = f"the {side} file lies turned and was taken as stored, since its partner is no file"
+        notes.append(Note(about, f"tag {tag}"))
+    return image
+
+
+def _read(path: str, side: str, damaged: bool, notes: list[Note], read: Callable[[str], bytes]) -> tuple[Array, int]:
+    """The image as it is stored, and its orientation."""
+    data, said = read(path), []
+    image = images.decode_image(path, data, Reading(damaged, numbers=True), said)
+    notes += [Note(f"the {side} image {note.about}", note.detail) for note in said]
+    return image, exif_orientation(data)

@@ -76,7 +76,7 @@ class Frames:
             raise StopIteration
         self.count += 1
         frame = frame if self._video.is_raw else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        return cv2.rotate(frame, _TURNS[self._turn]) if self._turn in _TURNS else frame
+        return turned(frame, self._turn)
 
     def close(self) -> None:
         """Counts what is left, and closes the file."""
@@ -95,9 +95,7 @@ def described(path: str) -> Video:
     there, frame = reader.read()
     if not there:
         raise UserError(f"{path}: holds no frame that can be decoded: convert it to .mp4 (H.264)")
-    count, rate, turn = (
-        reader.get(what) for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_ORIENTATION_META)
-    )
+    count, rate, turn = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS), turn_of(reader)
     reader.release()
     return Video(
         path,
@@ -105,10 +103,21 @@ def described(path: str) -> Video:
         frame.shape[0],
         frames=int(max(0, count)),
         rate=rate if math.isfinite(rate) and 0 < rate < 1000 else 25.0,
-        turn=int(turn) % 360 if int(turn) % 90 == 0 else 0,
+        turn=turn,
         bits=code[3] if code[:2] in (b"Y1", b"Y3") and 8 < code[3] <= 16 else 8,
         is_raw=code == _GREY_16,
     )
+
+
+def turn_of(reader: cv2.VideoCapture) -> int:
+    """Degrees to the right by which a player turns an open video: 0, 90, 180 or 270."""
+    turn = int(reader.get(cv2.CAP_PROP_ORIENTATION_META))
+    return turn % 360 if turn % 90 == 0 else 0
+
+
+def turned(frame: np.ndarray, turn: int) -> np.ndarray:
+    """A frame [H, W, ...] after a turn to the right, as `turn_of` gives it."""
+    return cv2.rotate(frame, _TURNS[turn]) if turn in _TURNS else frame
 
 
 def _opened(path: str, raw: bool = False) -> cv2.VideoCapture:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from iassf_jax.errors import UserError
+from iassf_jax.fuse.video_files import turn_of
 
 _TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
 _RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
@@ -50,6 +51,7 @@ class Camera:
         state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
         problem: what went wrong, in one line.
         first: the first frame, as OpenCV gave it.
+        turn: degrees to the right by which a player turns a file's frames, which come as they are stored.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Camera:
         self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
         self.state, self.problem = "opening", ""
         self.first: np.ndarray | None = None
+        self.turn = 0
         self._kind = _kind(self.source)
         self._news, self._begin = news, begin
         self._grey, self._keep = grey, keep + _KEPT_SECONDS
@@ -105,6 +108,9 @@ class Camera:
             reader = _opened(self.source, self._kind, self._grey)
             before = self._number
             if reader is not None:
+                if self._kind == "file":
+                    self.turn = turn_of(reader)
+                    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
                 self._read(reader)
                 reader.release()
             if self._number == 0:

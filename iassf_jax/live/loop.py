@@ -13,11 +13,14 @@ import numpy as np
 from iassf_jax.align.placing import Placing, placed_pair, weighted
 from iassf_jax.data import images
 from iassf_jax.data.levels import check_percentiles
+from iassf_jax.data.notes import Note, without_options
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser, load
 from iassf_jax.fuse.prepare import Preparation, prepare_pair, refuse_swapped
+from iassf_jax.fuse.reading import orientations
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.fuse.video import SteadyFuser
+from iassf_jax.fuse.video_files import turned
 from iassf_jax.live.cameras import Begin, Camera, Frame
 
 _STALE_AFTER = 1.0  # seconds without a new pair
@@ -108,6 +111,7 @@ class Live:
         self._range: tuple[float, float] | None = None
         self._seen = (0, 0)
         self._taken = 0
+        self._turns = (0, 0)
         self._closed = False
         try:
             for source, grey in ((visible, False), (infrared, True)):
@@ -141,6 +145,7 @@ class Live:
                 if pair is not None:
                     if last is None:
                         self._warn_of_swapped()
+                        self._agree_on_turns()
                     last = self._fused(*pair)
                     self._begin.set()  # what is compiled at the first frame takes longer than many a file plays
                     yield last
@@ -187,6 +192,14 @@ class Live:
         except UserError as error:
             warnings.warn(str(error), stacklevel=3)
 
+    def _agree_on_turns(self) -> None:
+        """Both files are turned as `fuse` turns videos."""
+        notes: list[Note] = []
+        visible, infrared = self._cameras
+        self._turns = orientations((visible.turn, infrared.turn), "same", 0, notes)
+        for note in notes:
+            warnings.warn(without_options(str(note)), stacklevel=3)
+
     def _over(self) -> bool:
         for camera in self._cameras:
             if camera.state == "failed":
@@ -197,7 +210,8 @@ class Live:
         return "; ".join(camera.problem for camera in self._cameras if camera.problem)
 
     def _fused(self, visible: Frame, infrared: Frame) -> LiveFrame:
-        frame, heat, weight = placed_pair(visible.image, infrared.image, self._placing)
+        upright = (turned(x.image, turn) for x, turn in zip((visible, infrared), self._turns, strict=True))
+        frame, heat, weight = placed_pair(*upright, self._placing)
         pair = weighted(prepare_pair(images.three_channels(frame), self._stretched(heat), _AS_IT_IS, []), weight)
         self._steady.strengths = self.strengths
         self._steady.smoothing = self._clock.share(visible.time, self._smoothing)

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from data.test_orientation import with_exif
 from iassf_jax.align import warps
 from iassf_jax.align.rig import Rig
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
+from iassf_jax.data.orientation import upright
 from iassf_jax.demo import page as demo
 from iassf_jax.demo import session as demo_session
 from iassf_jax.demo.session import Options, Session
@@ -19,6 +21,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse import fuser
 from iassf_jax.fuse.strengths import Strengths
 from iassf_jax.weights import shipped
+from image_files import save
 
 
 class Network:
@@ -122,6 +125,34 @@ def test_raw_thermal_data_gets_a_note(session, pair, tmp_path):
     images.write_image(raw, 3000 + np.arange(40 * 56, dtype=np.uint16).reshape(40, 56))
     (note,) = session.run(pair[0], str(raw)).notes
     assert "raw thermal data" in note and "--" not in note
+
+
+def test_a_tagged_pair_is_turned_as_fuse_turns_it(session, pair, tmp_path):
+    visible, infrared = images.read_image(pair[0]), images.read_image(pair[1])
+    paths = str(tmp_path / "v.png"), str(tmp_path / "i.png")
+    save(tmp_path / "v.png", with_exif(".png", 6, image=visible[..., ::-1]))
+    save(tmp_path / "i.png", with_exif(".png", 6, image=infrared))
+    job = session.run(*paths)
+    for shown in (job.hazy, session.preview(*paths)[0]):
+        np.testing.assert_array_equal(images.read_image(shown), upright(visible, 6))
+    np.testing.assert_array_equal(images.read_image(job.infrared), upright(infrared, 6))
+    assert "turned upright" in job.notes[0] and "--" not in job.notes[0]
+    (note,) = session.run(paths[0], pair[1]).notes
+    assert "taken as stored" in note and "--" not in note
+    assert images.image_size(session.preview(paths[0], None)[0]) == (40, 56)
+
+
+def test_temperatures_are_taken_where_they_are_stretched(network, session, pair, tmp_path):
+    celsius = np.linspace(10, 30, 40 * 56, dtype=np.float32).reshape(40, 56)
+    save(tmp_path / "t.tif", bytes(cv2.imencode(".tif", celsius)[1]))
+    infrared = str(tmp_path / "t.tif")
+    session.run(pair[0], infrared, Options(stretch=True, low=0, high=100))
+    np.testing.assert_allclose(network.seen[-1][1], (celsius - 10) / 20, atol=1e-6)
+    shown = images.read_image(session.preview(None, infrared)[1])
+    assert shown[0, 0] == 0 and shown[-1, -1] == 255 and np.corrcoef(shown.ravel(), celsius.ravel())[0, 1] > 0.99
+    with pytest.raises(UserError) as error:
+        session.run(pair[0], infrared)
+    assert str(error.value).endswith(f'or choose "{demo_session.STRETCH}"') and "--" not in str(error.value)
 
 
 def write_text(path):

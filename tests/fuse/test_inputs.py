@@ -143,3 +143,13 @@ def test_notes_of_many_pairs_are_one_line(fuse, tmp_path, capsys):
     assert leave.value.code == 0 and errors.count("\n") == 1
     assert errors.startswith("note: 3 pairs: raw thermal data") and "d/a_vis.png" in errors
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png", "c.png", "manifest.json"}
+
+
+def test_a_tagged_file_beside_an_array_is_told(fuse, tmp_path):
+    save(tmp_path / "v.png", with_exif(".png", 6, image=VISIBLE[..., ::-1]))
+    save(tmp_path / "i.png", with_exif(".png", 8, image=INFRARED))
+    with pytest.warns(UserWarning, match=r"the visible file lies turned and was taken as stored.*tag 6"):
+        fused = StubFuser()("v.png", INFRARED).fused
+    np.testing.assert_array_equal(fused, StubFuser()(VISIBLE, INFRARED).fused)
+    with pytest.warns(UserWarning, match=r"the infrared file lies turned .*tag 8"):
+        np.testing.assert_array_equal(StubFuser()(VISIBLE, tmp_path / "i.png").fused, fused)

@@ -15,6 +15,7 @@ import pytest
 
 import iassf_jax
 import tiny
+from fuse.test_video_inputs import turned, write
 from iassf_jax.align import warps
 from iassf_jax.align.placing import Placing
 from iassf_jax.align.rig import Rig
@@ -25,6 +26,7 @@ from iassf_jax.live.cameras import Begin, Camera
 from iassf_jax.live.outputs import Recording, WebStream, open_output
 from iassf_jax.live.show import Show
 from iassf_jax.live.views import VIEWS, render
+from stub_fuser import StubFuser
 
 SIZE = (32, 48)
 
@@ -98,6 +100,19 @@ def test_swapped_sources_are_told(fuser, tmp_path):
     colours.release()
     with pytest.warns(UserWarning, match="visible image is grey and the infrared one has colours"):
         list(iassf_jax.live(film(tmp_path / "v.avi", 4, 20), str(tmp_path / "c.avi"), fuser=fuser))
+
+
+def test_tagged_files_are_turned_where_both_agree(tmp_path):
+    frame = np.full((*SIZE, 3), 90, np.uint8)
+    visible, infrared = (write(tmp_path / name, [frame] * 4, "mp4v") for name in ("v.mp4", "i.mp4"))
+    turned(tmp_path / "v.mp4", 90)
+    with pytest.warns(UserWarning, match="say differently") as said:
+        shown = next(iter(iassf_jax.live(visible, infrared, fuser=StubFuser())))
+    assert shown.fused.shape == (*SIZE, 3) and not any("--" in str(w.message) for w in said)
+    turned(tmp_path / "i.mp4", 90)
+    with pytest.warns(UserWarning, match="turned upright"):
+        shown = next(iter(iassf_jax.live(visible, infrared, fuser=StubFuser())))
+    assert shown.visible.shape == (*SIZE[::-1], 3) and shown.infrared.shape == SIZE[::-1]
 
 
 def test_recordings_hold_no_numbers(fuser, tmp_path):
