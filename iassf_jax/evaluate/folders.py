@@ -63,28 +63,24 @@ def score_folders(
     published_tables(published)  # refuses unknown names before the work
     model = ForestModel.load(nrqm_model) if nrqm_model else None
     sources = [_by_stem(folder) for folder in (visible, infrared)]
-    if dehazed and len(dehazed) != len(methods):
-        raise UserError(f"{len(methods)} --fused and {len(dehazed)} --dehazed: give each method one, or none")
     jobs, problems = _jobs(methods, sources, dehazed)
     settings = f"{__version__} {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
     score = functools.partial(_score, color, model, settings, _Cache(Path(output) / SCORES_FILE))
     scores, failed = _scored(jobs, score, workers, progress)
     problems += failed
     if not scores:
-        raise UserError(
-            f"no image could be scored; the first of {len(problems)}: {problems[0].path}: {problems[0].reason}"
-        )
-    rows = [Method(name, of_method) for name, of_method in scores.items()]
-    metrics, absent = fusion_columns(model is not None, bool(published))
-    metrics = (*(DEHAZING_METRICS if dehazed else ()), *metrics)
+        first = problems[0]
+        raise UserError(f"no image could be scored; the first of {len(problems)}: {first.path}: {first.reason}")
+    columns, absent = fusion_columns(model is not None, bool(published))
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
     about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
     about["pairs without a fused image"] = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
+    rows = [Method(name, of_method) for name, of_method in scores.items()]
     files = write_report(
         Path(output),
         "Fusion metrics",
         rows,
-        metrics,
+        (*(DEHAZING_METRICS if dehazed else ()), *columns),
         about={name: str(value) for name, value in about.items()},
         absent=absent,
         published=published,
@@ -155,6 +151,8 @@ def _jobs(
     methods: Sequence[tuple[str, str | Path]], sources: Sequence[Mapping[str, Path]], dehazed: Sequence[str | Path]
 ) -> tuple[list[Job], list[Problem]]:
     names = [name for name, _ in methods]
+    if dehazed and len(dehazed) != len(methods):
+        raise UserError(f"{len(methods)} --fused and {len(dehazed)} --dehazed: give each method one, or none")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two methods are named {repeated[0]!r}: give each a --name of its own")
     jobs, problems = [], []

@@ -91,22 +91,10 @@ def write_report(
         found = effects(seeds.rows, seeds.base, metrics)
         texts["effects.csv"] = effects_csv(found)
         comparison = compared(seeds, found, metrics)
-    images = len(images_of(methods))
-    page = render_page(
-        title,
-        methods,
-        metrics,
-        built,
-        about=about,
-        grids=grids,
-        images=images,
-        comparison=comparison,
-        files=list(texts),
-    )
-    paths = []
-    for name, text in {"report.html": page, **texts}.items():
-        path = Path(output) / name
-        # File names that are no UTF-8 reach Python as lone surrogates.
-        write_bytes(path, text.encode("utf-8", "backslashreplace"))
-        paths.append(path)
-    return paths
+    shown = {"about": about, "grids": grids, "images": len(images_of(methods)), "comparison": comparison}
+    texts = {"report.html": render_page(title, methods, metrics, built, **shown, files=list(texts))} | texts
+    # File names that are no UTF-8 reach Python as lone surrogates.
+    files = {Path(output) / name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
+    for path, data in files.items():
+        write_bytes(path, data)
+    return list(files)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, keep: int = 2, keep_every: int = 0) -> None:
         for name in ("absl", "asyncio"):  # what Orbax's threads and tasks meet is raised here too
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = _print_but_closed_loops
         policies = [checkpoint_managers.LatestN(keep)]
         if keep_every:
             policies.append(checkpoint_managers.EveryNSteps(keep_every))
@@ -146,6 +149,12 @@ class Checkpoints:
         finally:
             with contextlib.suppress(OSError, ValueError):  # told above
                 self._manager.close()
+
+
+def _print_but_closed_loops(met: Any) -> None:
+    """Python's hook; but where a disk is full, TensorStore's threads answer to a loop that Orbax has closed by then."""
+    if not (met.exc_type is RuntimeError and str(met.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(met)
 
 
 def _plain(tree: Any) -> Any:
