@@ -29,7 +29,8 @@ def prepare_clip(pairs: Iterable[tuple[Array, Array]], how: Preparation, notes: 
     """`prepare_pair` for the frames of a clip, in their order.
 
     Limits of each frame alone would make the picture pump when something hot comes into view. Here they begin with
-    the mean over the first frames and follow slowly.
+    the mean over the first frames and follow slowly. Frames in which the infrared image is even, as while a shutter is
+    closed, say nothing of them: of a clip that begins so, limits begin with the first frames that show something.
 
     Args:
         pairs: visible and infrared frames.
@@ -40,18 +41,31 @@ def prepare_clip(pairs: Iterable[tuple[Array, Array]], how: Preparation, notes: 
         UserError: as `prepare_pair`.
     """
     pairs = iter(pairs)
-    first = list(itertools.islice(pairs, _FIRST))
-    if not first:
-        return
-    refuse_swapped(*first[-1])
-    first = [shaped(*pair, how) for pair in first]
-    frames = (shaped(*pair, how) for pair in pairs)
-    looked = _joined([look(*pair, how) for pair in first])
-    notes += what_was_found(*first[0], looked, how)
-    for number, (visible, infrared) in enumerate(itertools.chain(first, frames)):
-        if number >= len(first):
-            looked = _followed(looked, visible, infrared, how)
+    looked: Looked | None = None
+    while first := list(itertools.islice(pairs, _FIRST)):
+        refuse_swapped(*first[-1])
+        first = [shaped(*pair, how) for pair in first]
+        even = sum(_is_even(infrared) for _, infrared in first)
+        waits = even == len(first)
+        if not waits:
+            first += [shaped(*pair, how) for pair in itertools.islice(pairs, even)]
+        found = _joined([look(*pair, how) for pair in first if waits or not _is_even(pair[1])])
+        looked = found if looked is None else found._replace(visible=looked.visible)
+        notes += [note for note in what_was_found(*first[0], looked, how) if note not in notes]
+        for visible, infrared in first:
+            yield apply(visible, infrared, looked, how)
+        if not waits:
+            break
+    for visible, infrared in (shaped(*pair, how) for pair in pairs):
+        looked = _followed(looked, visible, infrared, how)
         yield apply(visible, infrared, looked, how)
+
+
+def _is_even(infrared: Array) -> bool:
+    """Whether an image shows nothing, as while a camera's shutter is closed; pixels at either end of 16 bits fail."""
+    top = 65535 if infrared.dtype == np.uint16 else np.inf
+    seen = infrared[(infrared > 0) & (infrared < top)]
+    return bool(seen.size == 0 or seen.min() == seen.max())
 
 
 def _joined(several: list[Looked]) -> Looked:

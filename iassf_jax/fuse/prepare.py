@@ -17,6 +17,7 @@ from iassf_jax.errors import UserError
 Array = np.ndarray[Any, Any]
 Limits = tuple[float, float] | None
 BORDERS = ("drop", "keep")
+_TINT, _DARK = 2.0, 64.0  # levels of 255: what a codec may add to a channel, and what is no brighter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,8 +212,8 @@ def _check_values(x: Array, what: str) -> None:
 
 def refuse_swapped(visible: Array, infrared: Array) -> None:
     """A grey visible image beside an infrared one in colours: whoever gave them took one for the other."""
-    seen, heat = _saturation(_image(visible, "visible")), _saturation(_image(infrared, "infrared"))
-    # A video's codec gives 0.025 to what is grey; fog has 0.01.
+    seen, heat = _saturation(_image(visible, "visible")), _saturation(_image(infrared, "infrared"), _DARK)
+    # Fog has 0.01.
     if heat > 0.02 and seen < min(0.03, 0.2 * heat):
         raise UserError(
             "the visible image is grey and the infrared one has colours: swap them (or, if the infrared image is in "
@@ -220,14 +221,25 @@ def refuse_swapped(visible: Array, infrared: Array) -> None:
         )
 
 
-def _saturation(x: Array) -> float:
-    """Mean difference between the channels of an image [H, W, 1 or 3], as a share of its brightness; of a sample."""
+def _saturation(x: Array, darkest: float = 0.0) -> float:
+    """Mean difference between the channels of an image [H, W, 1 or 3], as a share of its brightness; of a sample.
+
+    What a video's codec gives to grey is left out: a faint tint of the whole image, and noise. In the dark that would
+    be a large share, so that of 8 bits `darkest` is the least brightness.
+    """
     if x.dtype.kind not in "uif":
         return math.nan  # told later
     step = max(1, max(x.shape[:2]) // 256)
     sample = x[::step, ::step].astype(np.float64)
+    size = tuple(math.ceil(n / 8) for n in sample.shape[1::-1])
     with np.errstate(over="ignore", invalid="ignore"):  # told later
-        return float((sample.max(axis=2) - sample.min(axis=2)).mean() / max(abs(float(sample.mean())), 1e-9))
+        colours = sample - sample.mean(axis=2, keepdims=True)
+        colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], x.shape[2])
+        brightness = abs(float(sample.mean()))
+        if x.dtype == np.uint8:
+            colours -= np.clip(np.median(colours, axis=(0, 1)), -_TINT, _TINT)
+            brightness = max(brightness, darkest)
+        return float(np.ptp(colours, axis=2).mean() / max(brightness, 1e-9))
 
 
 def _resized(x: Array, size: tuple[int, int]) -> Array:

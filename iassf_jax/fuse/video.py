@@ -186,7 +186,7 @@ def _compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:
         notes.append(Note("the two videos have different frame rates, and their frames are paired by number", rates))
     for video in pair:
         if video.bits > 8 and not video.is_raw:
-            about = "a video was read at 8 bits: of more, only grey ones of 16 bits are read (FFV1, gray16le)"
+            about = "a video of more bits was read at 8: convert it to .mkv (ffmpeg -c:v ffv1 -pix_fmt gray16le)"
             notes.append(Note(about, f"{video.path}, {video.bits} bits"))
 
 

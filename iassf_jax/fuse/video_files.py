@@ -14,11 +14,11 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from iassf_jax.errors import UserError  # noqa: E402
+from iassf_jax.fuse.video_pixels import Packets, Reader, as_stored, bits  # noqa: E402
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-_GREY_16 = b"Y1\x00\x10"  # FFmpeg's code of pixels; the last byte of such codes is the number of bits
 
 
 def is_video(path: str | Path) -> bool:
@@ -64,8 +64,10 @@ class Frames:
 
     def __init__(self, video: Video, turn: int) -> None:
         self.count = 0
+        self._ended = False
         self._video, self._turn = video, turn
-        self._reader = _opened(video.path, video.is_raw)
+        reader = _opened(video.path)
+        self._reader = as_stored(reader) if video.is_raw else reader
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self
@@ -73,26 +75,29 @@ class Frames:
     def __next__(self) -> np.ndarray:
         there, frame = self._reader.read()
         if not there:
+            self._ended = True
             raise StopIteration
         self.count += 1
         frame = frame if self._video.is_raw else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         return turned(frame, self._turn)
 
     def close(self) -> None:
-        """Counts what is left, and closes the file."""
-        while self._reader.grab():
+        """Counts what is left, unless the frames have ended: beyond damage there may be more. Closes the file."""
+        while not self._ended and self._reader.grab():
             self.count += 1
         self._reader.release()
 
 
 def described(path: str) -> Video:
     """Opens a video and reads its first frame; raises UserError if there is none."""
-    reader = _opened(path)
-    code = int(reader.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(8, "little", signed=True)[:4]
-    if code == _GREY_16:
-        reader.release()
-        reader = _opened(path, raw=True)
+    opened = _opened(path)
+    depth = bits(opened)
+    reader: Reader = as_stored(opened)
     there, frame = reader.read()
+    if not there and isinstance(reader, Packets):
+        reader.release()
+        reader = _opened(path)
+        there, frame = reader.read()
     if not there:
         raise UserError(f"{path}: holds no frame that can be decoded: convert it to .mp4 (H.264)")
     count, rate, turn = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS), turn_of(reader)
@@ -104,12 +109,12 @@ def described(path: str) -> Video:
         frames=int(max(0, count)),
         rate=rate if math.isfinite(rate) and 0 < rate < 1000 else 25.0,
         turn=turn,
-        bits=code[3] if code[:2] in (b"Y1", b"Y3") and 8 < code[3] <= 16 else 8,
-        is_raw=code == _GREY_16,
+        bits=depth,
+        is_raw=frame.dtype == np.uint16,
     )
 
 
-def turn_of(reader: cv2.VideoCapture) -> int:
+def turn_of(reader: Reader) -> int:
     """Degrees to the right by which a player turns an open video: 0, 90, 180 or 270."""
     turn = int(reader.get(cv2.CAP_PROP_ORIENTATION_META))
     return turn % 360 if turn % 90 == 0 else 0
@@ -120,13 +125,12 @@ def turned(frame: np.ndarray, turn: int) -> np.ndarray:
     return cv2.rotate(frame, _TURNS[turn]) if turn in _TURNS else frame
 
 
-def _opened(path: str, raw: bool = False) -> cv2.VideoCapture:
-    """`raw`: frames come as they are stored; OpenCV does that right for grey ones alone, and warns of others."""
+def _opened(path: str) -> cv2.VideoCapture:
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file: give a video")
     level: Any = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0] if raw else [])
+        reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     finally:
         cv2.utils.logging.setLogLevel(level)
     if not reader.isOpened():

@@ -13,6 +13,7 @@ import numpy as np
 
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.video_files import turn_of
+from iassf_jax.fuse.video_pixels import Reader, as_stored
 
 _TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
 _RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
@@ -123,7 +124,7 @@ class Camera:
             tries = 0 if self._number > before else tries + 1
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
 
-    def _read(self, reader: cv2.VideoCapture) -> None:
+    def _read(self, reader: Reader) -> None:
         """Reads to the end of the source; a file at its own pace."""
         rate = reader.get(cv2.CAP_PROP_FPS)
         pause = 1 / (rate if 0 < rate < 1000 else 25) if self._kind == "file" else 0.0
@@ -136,7 +137,7 @@ class Camera:
                 return
             self._add(image, time.monotonic())
 
-    def _play(self, reader: cv2.VideoCapture, pause: float) -> None:
+    def _play(self, reader: Reader, pause: float) -> None:
         """A file: its first frame, and from the beginning on each at its time; what comes too late is passed over."""
         there, image = reader.read()
         due = time.monotonic()
@@ -190,7 +191,7 @@ def _kind(source: str | int) -> str:
     return "file" if stat.S_ISREG(mode) else "pipe"
 
 
-def _opened(source: str | int, kind: str, grey: bool) -> cv2.VideoCapture | None:
+def _opened(source: str | int, kind: str, grey: bool) -> Reader | None:
     if kind == "device":
         reader = cv2.VideoCapture(source)
         reader.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -200,16 +201,7 @@ def _opened(source: str | int, kind: str, grey: bool) -> cv2.VideoCapture | None
     if not reader.isOpened():
         reader.release()
         return None
-    if grey and _is_16_bit(reader):
-        reader.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-    return reader
-
-
-def _is_16_bit(reader: cv2.VideoCapture) -> bool:
-    """Whether the frames are grey values of 16 bits, which OpenCV would reduce to 8."""
-    codes = (int(reader.get(name)) & 0xFFFFFFFF for name in (cv2.CAP_PROP_CODEC_PIXEL_FORMAT, cv2.CAP_PROP_FOURCC))
-    pixels, codec = (code.to_bytes(4, "little") for code in codes)
-    return pixels == b"Y1\x00\x10" or codec == b"Y16 "  # as FFmpeg and Video4Linux name them
+    return as_stored(reader) if grey else reader
 
 
 def _channels(image: np.ndarray, grey: bool) -> np.ndarray:

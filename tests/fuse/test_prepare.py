@@ -158,6 +158,23 @@ def test_a_clips_percentiles_follow_a_drift():
     assert abs(means[-1] - means[-30]) < 0.01
 
 
+def test_a_clips_stretch_begins_after_even_frames():
+    raw, even = 7000 + INFRARED.astype(np.uint16), np.full(INFRARED.shape, 7000, np.uint16)
+    even[0, 0], even[5, 5] = 0, 65535
+    for count in (6, 9, 16, 19):
+        frames, notes = clip([even] * count + [raw] * 20)
+        assert len(frames) == count + 20 and [note.about[:16] for note in notes] == ["raw thermal data"]
+        assert all(np.array_equal(frame, frames[count]) for frame in frames[count:])
+        assert np.ptp(frames[count]) == 1
+    given, _ = clip([even] * 9 + [raw] * 2, Preparation(infrared_percentiles=(1, 99)))
+    assert np.ptp(given[-1]) == 1
+    wide = np.uint16(INFRARED) * 250
+    frames, notes = clip([even] * 9 + [wide] * 8 + [raw] * 20)
+    assert notes == [] and frames[-1].dtype == np.uint16
+    frames, notes = clip([even] * 20)
+    assert notes == [] and len(frames) == 20
+
+
 def test_a_clip_the_wrong_way_round_is_refused():
     with pytest.raises(UserError, match="swap them"):
         next(prepare_clip(iter([(INFRARED, VISIBLE)] * 3), Preparation(), []))
@@ -196,3 +213,13 @@ def test_a_codec_s_colours_in_a_grey_video_are_none():
     fog = np.uint8(np.full((48, 64, 3), [200, 201, 203]))
     for visible in (camera, fog):
         prepare_pair(visible, thermal)
+
+
+def test_a_dark_grey_video_s_tint_and_noise_are_no_colours():
+    rng = np.random.default_rng(0)
+    grey = rng.integers(10, 30, (64, 80, 1)) + np.zeros((1, 1, 3), int)
+    black = np.zeros((64, 80, 3), np.uint8)
+    for thermal in (grey + [1, -2, 1], grey + rng.integers(-2, 3, grey.shape)):
+        prepare_pair(black, np.uint8(thermal))
+    with pytest.raises(UserError, match="swap them"):
+        prepare_pair(np.uint8(grey + [1, -2, 1]), np.uint8(grey + [0, 4, 10]))

@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -69,6 +70,57 @@ def test_16_bit_thermal_video_is_read_as_such(tmp_path):
     assert kept.notes == [] and np.ptp(frames[0]) < 10
     given = prepare.Preparation(infrared_percentiles=(1, 99))
     assert fused(tmp_path, visible, infrared, preparation=given)[0].notes == []
+
+
+def raw_mov(path, frames, code=b"b16g"):
+    """Pixels as they are, with the high byte first. OpenCV writes only 8 bits, and of its grey here 255 is black."""
+    doubled = [255 - np.frombuffer(frame.astype(">u2").tobytes(), np.uint8).reshape(SIZE[0], -1) for frame in frames]
+    data = bytearray(Path(write(path, doubled, "b16g")).read_bytes())
+    at = data.rfind(b"b16g")
+    assert struct.unpack_from(">HH", data, at + 28) == doubled[0].shape[::-1]
+    data[at : at + 4] = code
+    struct.pack_into(">H", data, at + 28, SIZE[1])
+    return str(save(path, data))
+
+
+def test_16_bits_with_the_high_byte_first_are_read_as_such(tmp_path, capfd):
+    frames = [(7000 + i + INFRARED / 255 * 330).astype(np.uint16) for i in range(10)]
+    pngs = [("png ", "i.avi"), ("MPNG", "i.mkv"), ("png ", "i.mov")]
+    paths = [write(tmp_path / name, frames, codec, depth=cv2.CV_16U) for codec, name in pngs]
+    for path in [*paths, raw_mov(tmp_path / "raw.mov", frames)]:
+        video = described(path)
+        assert (video.is_raw, video.bits, video.frames, video.width, video.height) == (True, 16, 10, *SIZE[::-1])
+        np.testing.assert_array_equal(read(path), frames)
+    assert capfd.readouterr().err == ""
+    data = bytearray(Path(paths[0]).read_bytes())
+    at = [i for i in range(len(data)) if data.startswith(b"IDAT", i)][5] + 100
+    data[at : at + 50] = bytes(50)
+    visible = write(tmp_path / "v.avi", [VISIBLE] * 10, "MJPG")
+    (problem,) = fused(tmp_path, visible, str(save(tmp_path / "damaged.avi", data)))[0].problems
+    assert "ended after 5 frames of the 10 that it announces" in problem.reason
+
+
+def test_more_bits_that_are_read_as_8_are_told(tmp_path):
+    colours = raw_mov(tmp_path / "c.mov", [np.uint16(VISIBLE) * 257] * 2, b"b48r")
+    video = described(colours)
+    assert (video.is_raw, video.bits) == (False, 16) and np.abs(read(colours)[0] - VISIBLE.astype(int)).max() <= 1
+    (note,) = fused(tmp_path, colours, write(tmp_path / "i.mkv", [INFRARED] * 2))[0].notes
+    assert "ffmpeg -c:v ffv1 -pix_fmt gray16le" in note.about and note.detail == f"{colours}, 16 bits"
+
+
+def test_the_frames_after_damage_are_not_counted(tmp_path):
+    frames = [np.roll(VISIBLE, i, 1) for i in range(60)]
+    whole, other = tmp_path / "whole.mkv", write(tmp_path / "other.avi", frames, "MJPG", 25)
+    data = bytearray(Path(write(whole, frames, "MJPG", 25)).read_bytes())
+    start, end = len(data) * 4 // 10, len(data) * 6 // 10
+    data[start:end] = bytes(end - start)
+    damaged = str(save(tmp_path / "damaged.mkv", data))
+    outcome, made = fused(tmp_path, other, damaged)
+    assert 20 < outcome.frames == len(made) < 30
+    told = (
+        f"ended after {len(made)} frames of the 60 that it announces, {other} has 60: the first {len(made)} are fused"
+    )
+    assert [problem.reason for problem in outcome.problems] == [told]
 
 
 def test_grey_and_colour_videos_of_8_bits_stay_what_they_are(tmp_path):

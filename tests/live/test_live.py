@@ -45,10 +45,10 @@ def film(path, count, rate, step=5):
     return str(path)
 
 
-def raw_film(path, count):
+def raw_film(path, count, codec="FFV1"):
     """14 bits of 16, as thermal cameras give them."""
     settings = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), 10, SIZE[::-1], settings)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 10, SIZE[::-1], settings)
     for _ in range(count):
         writer.write((7000 + np.arange(SIZE[0] * SIZE[1]).reshape(SIZE)).astype(np.uint16))
     writer.release()
@@ -182,8 +182,9 @@ def test_a_pipe_is_a_camera(tmp_path):
     camera.close()
 
 
-def test_thermal_data_of_16_bits_stay_and_are_stretched(fuser, tmp_path):
-    infrared, visible = raw_film(tmp_path / "i.mkv", 5), film(tmp_path / "v.avi", 5, 10)
+@pytest.mark.parametrize("codec", ["FFV1", "MPNG"])
+def test_thermal_data_of_16_bits_stay_and_are_stretched(fuser, tmp_path, codec):
+    infrared, visible = raw_film(tmp_path / "i.mkv", 5, codec), film(tmp_path / "v.avi", 5, 10)
     camera = started(infrared, grey=True)
     wait_for(lambda: camera.newest() is not None)
     image = camera.newest().image
