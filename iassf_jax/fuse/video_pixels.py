@@ -21,7 +21,7 @@ class Packets:
         reader.set(cv2.CAP_PROP_FORMAT, -1)
         self._reader = reader
         self._size = int(reader.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(reader.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.get, self.grab, self.release = reader.get, reader.grab, reader.release
+        self.get, self.set, self.grab, self.release = reader.get, reader.set, reader.grab, reader.release
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         """Whether there is a frame that can be decoded, and it: uint16[H, W]."""
