@@ -64,6 +64,9 @@ def test_folder_keeps_what_is_there_unless_told(tmp_path, clear_folder):
     assert kept[0] == first[0] and (out / "a.png").read_bytes() == before
     written = json.loads((out / "haze.json").read_text())["images"]
     assert {stem: record["seed"] for stem, record in written.items()} == {"a": 1, "b": 2, "c.1": 1, "grey": 1}
+    nothing, problems = haze_folder(clear_folder, out, "outdoor", 2)
+    assert not nothing and len(problems) == 4 and "has haze 'homogeneous'" in problems[0].reason
+    assert json.loads((out / "haze.json").read_text())["images"] == written
     again, _ = haze_folder(clear_folder, out, "homogeneous", 2, overwrite=True)
     assert {record.seed for record in again} == {2} and (out / "a.png").read_bytes() != before
 
