@@ -1,8 +1,8 @@
 """Makes the documentation's pictures anew, from the shipped weights and generated scenes: python -m docs.pictures.
 
 About two minutes on one core. `pictures.json` notes which weights each picture shows, so that a test can tell when one
-of them has changed. Two pictures are made elsewhere: `quickstart.png` is the `samples.png` of the README's training,
-`images/demo.png` is left by the browser's test of the web page.
+of them has changed. One picture is made elsewhere: `images/demo.png` is left by the browser's test of
+the web page.
 """
 
 import functools

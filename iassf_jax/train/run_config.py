@@ -60,7 +60,7 @@ def load_config(workdir: str | Path) -> ConfigDict:
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{workdir}: no {CONFIG_FILE} there: give the folder of a training run, or with weights a --config") from None
+        raise UserError(f"{workdir}: no {CONFIG_FILE} there: give a training run, or weights and a --config") from None
     except (OSError, ValueError, RecursionError) as error:
         mend = "restore the file, or remove it and train on with --config"
         raise UserError(f"{path}: cannot be read ({error}): {mend}") from None

@@ -73,7 +73,6 @@ class _Job:
         how = (depths[0], self.depth_meaning, self.depth_scale) if depths else ()
         return HazeRecord(stem, paths[0], self.seed, params, *how)
 
-
     def _kept(self, target: Path) -> HazeRecord | Problem:
         record = self.known.get(target.stem)
         if record is None:
