@@ -32,8 +32,7 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, keep: int = 2, keep_every: int = 0) -> None:
         for name in ("absl", "asyncio"):  # what Orbax's threads and tasks meet is raised here too
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        if sys.unraisablehook is sys.__unraisablehook__:
-            sys.unraisablehook = _print_but_closed_loops
+        _drop_closed_loops()
         policies = [checkpoint_managers.LatestN(keep)]
         if keep_every:
             policies.append(checkpoint_managers.EveryNSteps(keep_every))
@@ -151,10 +150,18 @@ class Checkpoints:
                 self._manager.close()
 
 
-def _print_but_closed_loops(met: Any) -> None:
-    """Python's hook; but where a disk is full, TensorStore's threads answer to a loop that Orbax has closed by then."""
-    if not (met.exc_type is RuntimeError and str(met.exc_value) == "Event loop is closed"):
-        sys.__unraisablehook__(met)
+def _drop_closed_loops() -> None:
+    """Where a disk is full, TensorStore's threads answer to a loop that Orbax has closed by then: not worth a word."""
+    before = sys.unraisablehook
+    if getattr(before, "drops_closed_loops", False):
+        return
+
+    def hook(met: Any) -> None:
+        if not (met.exc_type is RuntimeError and str(met.exc_value) == "Event loop is closed"):
+            before(met)
+
+    hook.drops_closed_loops = True
+    sys.unraisablehook = hook
 
 
 def _plain(tree: Any) -> Any:

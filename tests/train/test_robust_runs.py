@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import cv2
 import jax
@@ -300,3 +301,15 @@ def test_a_full_disk_is_one_line_and_the_newest_checkpoint_goes_on(tmp_path, who
     assert Checkpoints(tmp_path / "run").steps() == [3]
     assert "resuming at step 3" in finish(train(tmp_path / "run", data))
     same(weights(tmp_path / "run"), weights(whole))
+
+
+def test_answers_to_a_closed_loop_are_dropped_and_nothing_else(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    for _ in range(2):
+        Checkpoints(tmp_path).close()
+    hook, errors = sys.unraisablehook, (RuntimeError("Event loop is closed"), RuntimeError("x"), OSError("y"))
+    met = [types.SimpleNamespace(exc_type=type(error), exc_value=error) for error in errors]
+    for one in met:
+        hook(one)
+    assert told == met[1:]
