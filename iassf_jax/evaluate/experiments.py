@@ -18,6 +18,7 @@ from iassf_jax.evaluate.variants import Variant, flat, variants
 from iassf_jax.files import write_bytes
 from iassf_jax.models import build_model
 from iassf_jax.report import read_means
+from iassf_jax.train.checkpoints import newest_checkpoint
 from iassf_jax.train.config_checks import check_config
 from iassf_jax.train.log import read_numbers
 from iassf_jax.train.loop import num_steps, train_and_evaluate
@@ -84,17 +85,12 @@ def _left(workdir: Path, runs: list[Variant], lengths: list[int]) -> str:
     images_left = 0
     for run, length in zip(runs, lengths, strict=True):
         folder = workdir / run.slug
-        done = _newest(folder) if (folder / "checkpoints").is_dir() else 0
+        done = newest_checkpoint(folder) or 0
         images_left += (length - done) * run.config.train.batch_size
         rates += [
             line["train/images_per_second"] for line in read_numbers(folder) if line.get("train/images_per_second")
         ]
     return f"; {images_left / np.median(rates) / 3600:.1f} hours of training left" if rates else ""
-
-
-def _newest(folder: Path) -> int:
-    """The last step that was saved, or 0."""
-    return max((int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit()), default=0)
 
 
 def _check_same_run(folder: Path, config: ConfigDict) -> None:
@@ -112,7 +108,7 @@ def _check_same_run(folder: Path, config: ConfigDict) -> None:
 
 
 def _evaluate(run: Variant, folder: Path, output: Path, split: str, limit: int, with_baselines: bool) -> int:
-    newest = _newest(folder)
+    newest = newest_checkpoint(folder)
     done = {"run": str(folder.resolve()), "step": newest, "split": split, "limit": limit, "baselines": with_baselines}
     done |= {"saved": (folder / "checkpoints" / str(newest)).stat().st_mtime_ns}
     done |= {"version": __version__, "config": run.config.to_dict()}

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from iassf_jax.fuse.network import Predictor
+from iassf_jax.metrics import DEHAZING_METRICS
 from iassf_jax.metrics.psnr import psnr
 from iassf_jax.metrics.ssim import ssim
 
 SCORES = {"psnr": psnr, "ssim": ssim}
-COLUMNS = {"psnr": "dehazed PSNR", "ssim": "dehazed SSIM"}
-"""As `metrics.DEHAZING_METRICS` calls them."""
+COLUMNS = dict(zip(SCORES, (metric.name for metric in DEHAZING_METRICS), strict=True))
+"""What a report calls them."""
 NAMES = tuple(name + suffix for suffix in ("", "_hazy") for name in SCORES)
 """What `score` gives, in its order."""
 

@@ -14,7 +14,6 @@ from iassf_jax.data.names import composed
 from iassf_jax.errors import UserError
 
 EXTRAS = ("dehazed", "haze", "panel")
-_DOUBLED = "has the same name as"
 _TOKEN = re.compile(r"\*|\?|\[(!?)(\]?[^\]]*)\]|(.)", re.DOTALL)
 
 
@@ -96,8 +95,6 @@ def find_items(
             raise UserError(f"{output}: several pairs need a folder: give --output without a suffix")
         items, problems = _partners(*sides, output)
         if not items:
-            if doubled := [problem for problem in problems if _DOUBLED in problem.reason]:
-                raise UserError(f"{doubled[0].path}: {doubled[0].reason}, and no other pair is left")
             names = " and ".join(f"'{files[0].name}'" for files in sides)
             raise UserError(
                 f"{visible} and {infrared}: no visible and infrared image share a name, the first are called {names}: "
@@ -209,7 +206,7 @@ def _partners(visible: Sequence[_File], infrared: Sequence[_File], output: Path)
     for found, files in zip(sides, (visible, infrared), strict=True):
         for file in files:
             found.setdefault((file.open or ()) if use_open else (file.name,), []).append(file)
-    items, problems = [], []
+    items, problems, doubled = [], [], []
     for key in sorted(sides[0].keys() | sides[1].keys()):
         pair = [found.get(key, []) for found in sides]
         many = [_doubled(files) for files in pair if len(files) > 1]
@@ -220,10 +217,13 @@ def _partners(visible: Sequence[_File], infrared: Sequence[_File], output: Path)
             problems.append(Problem(path, f"there is no {lacking} image of this name: {remedy}"))
         elif many:
             problems += many
+            doubled += many
         else:
             (one,), (other,) = pair
             name = os.path.join(one.tree if use_open else "", one.name)
             items.append(Item(name, one.path, other.path, output / f"{name}.png", output))
+    if doubled and not items:
+        raise UserError(f"{doubled[0].path}: {doubled[0].reason}, and no other pair is left")
     return _with_own_targets(items, problems)
 
 
@@ -243,4 +243,4 @@ def _with_own_targets(items: Sequence[Item], problems: list[Problem]) -> tuple[l
 
 def _doubled(files: Sequence[_File]) -> Problem:
     others = ", ".join(file.path for file in files[1:])
-    return Problem(files[0].path, f"{_DOUBLED} {others}: keep one of them")
+    return Problem(files[0].path, f"has the same name as {others}: keep one of them")

@@ -175,9 +175,10 @@ def _plain(tree: Any) -> Any:
     return tree
 
 
-def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a run's folder holds a complete checkpoint; makes nothing."""
-    return any(path.name.isdigit() for path in (Path(workdir) / _FOLDER).glob("*"))
+def newest_checkpoint(workdir: str | Path) -> int | None:
+    """The step of a run's newest complete checkpoint; None where there is none. Makes nothing."""
+    steps = (int(path.name) for path in (Path(workdir) / _FOLDER).glob("*") if path.name.isdigit())
+    return max(steps, default=None)
 
 
 def load_weights(workdir: str | Path, expected: Any) -> tuple[Any, int]:

@@ -27,7 +27,7 @@ from iassf_jax.report.pictures import sample_grid
 from iassf_jax.runtime import CompileClock
 from iassf_jax.train import devices
 from iassf_jax.train import step as training
-from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, has_checkpoint
+from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, newest_checkpoint
 from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.log import NoLog, RunLog
 from iassf_jax.train.run_config import check_same_network, save_config
@@ -309,7 +309,7 @@ def _starting_weights(config: ConfigDict, workdir: Path) -> Any:
 
     Where there is a checkpoint, zeros do until it is read.
     """
-    if has_checkpoint(workdir):
+    if newest_checkpoint(workdir) is not None:
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract_parameters(build_model(config.model)))
     if not config.init_from:
         return None

@@ -231,7 +231,7 @@ def _compare(
     found = dict(zip(names, map(np.asarray, call(*pair)), strict=True))
 
     def differences(density: np.ndarray | None, want: tuple[str, ...]) -> dict[str, float]:
-        if _is_physical(model):
+        if density is None:
             wanted = dict(zip(names, jax.jit(_function(model, params))(*pair), strict=True))
         else:
             wanted, _ = run_network(model, params, None, pair, density, want=want)
