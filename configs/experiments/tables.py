@@ -1,5 +1,7 @@
 """Tables VII to IX and rows of ours at a scale that two CPU cores reach: small images, few steps, three seeds.
 
+The last three rows, networks at full size, take most of the time.
+
 iassf-jax experiment --config experiments/tables --config.data.root=ROOT[,ROOT] --limit 24
 """
 
@@ -7,6 +9,7 @@ import importlib
 
 from ml_collections import ConfigDict
 
+from configs import msrs, release
 from configs.experiments import on_base
 from configs.experiments.ablations import PARTS
 
@@ -20,9 +23,16 @@ def get_config(base: str = "haze") -> ConfigDict:
     variants |= {f"alpha = {x:g}": {"loss": {"alpha": x}} for x in alphas}
     variants |= {f"M = {m}": {"model": {"fusion_blocks": m}} for m in blocks}
     variants["t, A unsupervised"] = {"loss": {"transmission": 0.0, "airlight": 0.0}}
-    for longest, shape in ((96, (64, 96)), (192, (128, 192))):
+    for longest, shape in ((96, (64, 96)), (192, (128, 192)), (256, (192, 256))):
         small = {"model": {"working_size": longest}, "data": {"whole_size": (shape,)}}
         variants[f"working size {longest}"] = small
+    crops = {
+        "data": {"with_truth": False, "whole_size": (), "crop": 96},
+        "loss": {"beta": msrs.get_config().loss.beta, **dict.fromkeys(("transmission", "airlight", "hidden"))},
+    }
+    for name in ("direct", "soft"):  # at full size, with the paper's loss
+        variants[name] = crops | {"model": {"reconstruction": name, "working_size": 0, "patch": 1}}
+    variants["released network"] = crops | {"model": release.get_config().model.to_dict()}
     config = on_base(base, "Tables", ("VII", "VIII", "IX"), variants, baselines=True, compared_with="whole", seeds=3)
     with config.unlocked():
         config.model.working_size = 128

@@ -80,17 +80,19 @@ def run_experiment(
 
 
 def _left(workdir: Path, runs: list[Variant], lengths: list[int]) -> str:
-    """How long the training that is left will take, by what was measured so far."""
-    rates: list[float] = []
-    images_left = 0
+    """How long the training that is left will take, by what was measured so far: of the row itself, else of all."""
+    rates: dict[str, list[float]] = {run.name: [] for run in runs}
+    images: list[int] = []
     for run, length in zip(runs, lengths, strict=True):
         folder = workdir / run.slug
-        done = newest_checkpoint(folder) or 0
-        images_left += (length - done) * run.config.train.batch_size
-        rates += [
-            line["train/images_per_second"] for line in read_numbers(folder) if line.get("train/images_per_second")
-        ]
-    return f"; {images_left / np.median(rates) / 3600:.1f} hours of training left" if rates else ""
+        images.append((length - (newest_checkpoint(folder) or 0)) * run.config.train.batch_size)
+        measured = (line.get("train/images_per_second") for line in read_numbers(folder))
+        rates[run.name] += [rate for rate in measured if rate]
+    every = [rate for of_row in rates.values() for rate in of_row]
+    if not every:
+        return ""
+    seconds = sum(count / np.median(rates[run.name] or every) for run, count in zip(runs, images, strict=True))
+    return f"; {seconds / 3600:.1f} hours of training left"
 
 
 def _check_same_run(folder: Path, config: ConfigDict) -> None:

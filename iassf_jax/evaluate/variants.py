@@ -23,7 +23,8 @@ class Variant:
 def variants(config: ConfigDict) -> list[Variant]:
     """The runs of an experiment: every row of the first seed, then every row of the next.
 
-    Folders are named by what differs from the base, so that experiments on one base share the runs that they share.
+    Folders are named by what differs from the base, so that experiments on one base share the runs that they share. A
+    change to None takes a setting away, as other losses have other terms.
 
     Raises:
         UserError: no `experiment` section, or a setting that the config does not have.
@@ -45,7 +46,10 @@ def _variant(base: ConfigDict, name: str, changes: dict[str, Any]) -> Variant:
         if field not in before:
             raise UserError(f"the variant '{name}' sets {field}, which the config does not have")
         *sections, last = field.split(".")
-        functools.reduce(operator.getitem, sections, settings)[last] = value
+        section = functools.reduce(operator.getitem, sections, settings)
+        section[last] = value
+        if value is None:
+            del section[last]
     same_network = network == base.model.name
     differing = [] if same_network else [network]
     for field, value in flat(settings):

@@ -19,7 +19,7 @@ from configs.experiments import ablations, tables
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import experiment_report
-from iassf_jax.evaluate.experiments import run_experiment
+from iassf_jax.evaluate.experiments import _left, run_experiment
 from iassf_jax.evaluate.variants import Variant, variants
 from iassf_jax.models import build_model
 from iassf_jax.report.published import published_tables
@@ -72,7 +72,7 @@ def test_the_tables_have_three_seeds_of_every_row_at_one_scale(base):
     names = [run.name for run in runs]
     assert names[: len(runs) // 3] * 3 == names and len({run.slug for run in runs}) == len(runs)
     assert [run.config.seed for run in runs] == sorted(len(runs) // 3 * [0, 1, 2])
-    assert {"whole", "without_hde", "alpha = 5", "M = 7", "working size 96"} <= set(names)
+    assert {"whole", "without_hde", "alpha = 5", "M = 7", "working size 96", "direct", "released network"} <= set(names)
     for run in runs:
         check_config(run.config)
         build_model(run.config.model)
@@ -115,6 +115,23 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
     (tmp_path / "base" / "config.json").write_text(other.to_json_best_effort())
     with pytest.raises(UserError, match=r"loss.alpha was 7.0, is 2.0; train.steps was 4, is 2\): choose another"):
         run_experiment(experiment({"all": {}}), tmp_path, tmp_path / "out")
+
+
+def test_none_takes_a_setting_away():
+    changes = {"all": {}, "less": {"optim": {"clip_norm": None, "beta1": 0.5}}}
+    whole, less = variants(experiment(changes))
+    assert less.slug == "optim.beta1=0.5" and less.config.optim.beta1 == 0.5
+    assert set(whole.config.optim) - set(less.config.optim) == {"clip_norm"}
+
+
+def test_the_plan_counts_a_row_by_its_own_speed(tmp_path):
+    """8 images a second of the row that was measured, 2 of the slow one, and of a third the median of all."""
+    runs = variants(experiment({"all": {}, "slow": {"seed": 1}, "new": {"seed": 2}}))
+    for run, rates in ((runs[0], (8, 8)), (runs[1], (2,))):
+        lines = [json.dumps({"step": step, "train/images_per_second": rate}) for step, rate in enumerate(rates)]
+        (tmp_path / run.slug).mkdir()
+        (tmp_path / run.slug / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert _left(tmp_path, runs, [7200 * 4, 7200, 7200 * 4]) == "; 6.0 hours of training left"
 
 
 def test_the_grid_shows_images_that_were_scored(tmp_path):
