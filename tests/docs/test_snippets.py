@@ -10,8 +10,8 @@ from iassf_jax.scenes import write_scenes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# One wants PyTorch and the authors' code, the other cameras.
-ELSEWHERE = {"parity.md": "tests/evaluate/test_parity_docs.py", "live.md": "tests/live/test_live.py"}
+# Wants cameras.
+ELSEWHERE = {"live.md": "tests/live/test_live.py"}
 
 
 def snippets(page):

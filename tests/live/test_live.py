@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import socket
 import sys
 import threading
@@ -28,6 +29,7 @@ from iassf_jax.live.show import Show
 from iassf_jax.live.views import VIEWS, render
 from stub_fuser import StubFuser
 
+ROOT = Path(__file__).parents[2]
 SIZE = (32, 48)
 
 
@@ -265,7 +267,7 @@ def module(name, **names):
     return found
 
 
-def test_the_snippets_of_live_md_run_where_cameras_and_ros_are_stubs(fuser, tmp_path, monkeypatch, capsys):
+def test_the_snippet_and_the_node_of_live_md_run_where_cameras_and_ros_are_stubs(fuser, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Rig(warps.shift(0, 0), SIZE[::-1], SIZE[::-1]).write(tmp_path / "rig.json")
     films = film(tmp_path / "v.avi", 6, 20), film(tmp_path / "i.avi", 6, 20)
@@ -299,9 +301,9 @@ def test_the_snippets_of_live_md_run_where_cameras_and_ros_are_stubs(fuser, tmp_
     ]
     for stub in stubs:
         monkeypatch.setitem(sys.modules, stub.__name__, stub)
-    text = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
-    exec(first, {"show": shown.append})
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    exec(snippet, {"show": shown.append})
     assert shown and shown[0].shape == (*SIZE, 3) and "a second" in capsys.readouterr().out
-    exec(second, {})
+    runpy.run_path(str(ROOT / "examples" / "ros2_node.py"), run_name="__main__")
     assert published[0].image.shape == (*SIZE, 3) and published[0].header == "now"

@@ -1,6 +1,6 @@
-"""The script of docs/parity.md, on a PyTorch network with seeded weights, makes a file that `compare` passes."""
+"""examples/reference_values.py, on a PyTorch network with seeded weights, makes a file that `compare` passes."""
 
-import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from iassf_jax.weights.torch_file import write_torch
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (extra 'parity')")
 
-DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
+SCRIPT = Path(__file__).parents[2] / "examples" / "reference_values.py"
 
 
 @pytest.mark.slow
@@ -29,8 +29,7 @@ def test_the_documented_way_to_compare(tmp_path, monkeypatch):
     images.write_image("infrared.png", scene.infrared)
     Path("IASSF.pth").write_bytes(write_torch(released.state_dicts()))
     dehaze, fusion = load("IASSF.pth")
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
-    exec(code, {"dehaze": dehaze, "fusion": fusion})
+    runpy.run_path(str(SCRIPT))["save_values"](dehaze, fusion)
     report = compare("IASSF.pth", "values.npz", "out")
     assert report.passed, report.text()
     assert not report.absent and {row.given for row in report.rows} == {"images", "features", "density"}
