@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from iassf_jax import __version__
 from iassf_jax.errors import UserError
@@ -51,8 +52,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with a command in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with exit code 2, as argparse does, but without the usage."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="iassf-jax", description="Dehaze and fuse visible and infrared images.")
+    parser = _Parser(prog="iassf-jax", description="Dehaze and fuse visible and infrared images.")
     parser.add_argument("--version", action="version", version=f"iassf_jax {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS:

@@ -42,6 +42,22 @@ def test_errors_are_one_line(argv, words, tmp_path, capsys, monkeypatch):
     assert isinstance(code, str) and code.startswith("error: ") and words in code and "\n" not in code
 
 
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "required: COMMAND; see iassf-jax --help"),
+        (["fuze"], "invalid choice: 'fuze'"),
+        (["scenes"], "required: --output; see iassf-jax scenes --help"),
+        (["scenes", "--output", "out", "--sise", "4"], "unrecognized arguments: --sise 4"),
+        (["scenes", "--output", "out", "--count", "many"], "argument --count: "),
+    ],
+)
+def test_usage_errors_are_one_line(argv, words, capsys):
+    code, out, errors = run(capsys, *argv)
+    assert code == 2 and not out
+    assert errors.startswith("error: ") and words in errors and errors.count("\n") == 1
+
+
 def test_a_malformed_range_is_explained(capsys):
     code, _, errors = run(capsys, "haze", "--visible", "a", "--output", "b", "--range", "beta=3")
     assert code == 2 and "--range" in errors
