@@ -24,7 +24,6 @@ from iassf_jax.train.log import read_numbers
 from iassf_jax.train.loop import num_steps, train_and_evaluate
 from iassf_jax.train.run_config import CONFIG_FILE, load_config
 
-_NUM_ROWS = 3
 _DONE = "evaluated.json"
 # Settings that change what a run tells or keeps, not what it learns.
 _FREE = ("eval.", "checkpoint.", "train.log_every", "data.num_workers", "data.verify")
@@ -63,17 +62,22 @@ def run_experiment(
     lengths = [num_steps(run.config.train, count_pairs(run.config.data.to_json())) for run in runs]
     workdir, output, code = Path(workdir), Path(output), 0
     scale = _scale(config, lengths, count_pairs(config.data.to_json()))
-    rows = len(config.experiment.variants)
+    rows, is_news = len(config.experiment.variants), False
     for number, (run, length) in enumerate(zip(runs, lengths, strict=True), 1):
         left = _left(workdir, runs, lengths)
         print(f"{number} of {len(runs)}: {run.name}, seed {run.config.seed}{left}", file=sys.stderr, flush=True)
+        folder, results = workdir / run.slug, output / run.slug
         with_baselines = bool(config.experiment.baselines) and number == 1
-        state = train_and_evaluate(run.config, workdir / run.slug)
-        if int(state.step) < length:  # asked to stop
-            return 0
-        code = max(code, _evaluate(run, workdir / run.slug, output / run.slug, split, limit, with_baselines))
-        jax.clear_caches()  # the next variant is another program
-        if number % rows == 0:
+        scored = {"split": split, "limit": limit, "baselines": with_baselines}
+        if not _is_evaluated(run, folder, results, scored):
+            if int(train_and_evaluate(run.config, folder).step) < length:  # asked to stop
+                return 0
+            evaluate_run(folder, results, None, split, limit, with_baselines=with_baselines)
+            write_bytes(results / _DONE, _done(run, folder, scored).encode())
+            is_news = True
+            jax.clear_caches()  # the next variant is another program
+        code = max(code, 1 if json.loads((results / "metrics.json").read_text())["left_out"] else 0)
+        if number == len(runs) or (number % rows == 0 and is_news):
             write_experiment(config, runs[:number], workdir, output, split, scale)
     print(f"\n{rows} variants compared in {output / 'report.html'}\n\n{read_means(output)}")
     return code
@@ -109,20 +113,28 @@ def _check_same_run(folder: Path, config: ConfigDict) -> None:
         raise UserError(f"{folder}: holds a run with other settings ({words}): choose another --workdir")
 
 
-def _evaluate(run: Variant, folder: Path, output: Path, split: str, limit: int, with_baselines: bool) -> int:
+def _done(run: Variant, folder: Path, scored: dict[str, object]) -> str:
+    """What an evaluation is of: the run's newest checkpoint, its config, and what was scored."""
     newest = newest_checkpoint(folder)
-    done = {"run": str(folder.resolve()), "step": newest, "split": split, "limit": limit, "baselines": with_baselines}
-    done |= {"saved": (folder / "checkpoints" / str(newest)).stat().st_mtime_ns}
-    done |= {"version": __version__, "config": run.config.to_dict()}
-    marker, text = output / _DONE, json.dumps(done, indent=1) + "\n"
-    if marker.is_file() and marker.read_text(errors="replace") == text:
-        return 1 if json.loads((output / "metrics.json").read_text())["left_out"] else 0
-    code = evaluate_run(folder, output, None, split, limit, with_baselines=with_baselines)
-    write_bytes(marker, text.encode())
-    return code
+    saved = (folder / "checkpoints" / str(newest)).stat().st_mtime_ns
+    done = {"run": str(folder.resolve()), "step": newest, **scored, "saved": saved}
+    return json.dumps(done | {"version": __version__, "config": run.config.to_dict()}, indent=1) + "\n"
+
+
+def _is_evaluated(run: Variant, folder: Path, results: Path, scored: dict[str, object]) -> bool:
+    """Whether the results are of the run as it is now."""
+    marker = results / _DONE
+    return (
+        newest_checkpoint(folder) is not None
+        and marker.is_file()
+        and marker.read_text(errors="replace") == _done(run, folder, scored)
+    )
 
 
 def _scale(config: ConfigDict, lengths: list[int], pairs: int) -> str:
     """How long the runs are, which is seldom the paper's length."""
     steps = " or ".join(map(str, sorted(set(lengths))))
-    return f"{steps} steps of {config.train.batch_size} crops of {config.data.crop}, {pairs} pairs"
+    sizes = pipeline.whole_sizes(config.data.whole_size)
+    shapes = [f"{width}x{height}" for height, width in sizes]
+    what = f"whole images of {' or '.join(shapes)}" if shapes else f"crops of {config.data.crop}"
+    return f"{steps} steps of {config.train.batch_size} {what}, {pairs} pairs"

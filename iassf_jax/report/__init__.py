@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iassf_jax.files import write_bytes
-from iassf_jax.report.effects import effects, effects_csv
+from iassf_jax.report.effects import effects, effects_csv, with_verdicts
 from iassf_jax.report.formats import (
     MAIN_TABLE,
     means_text,
@@ -64,7 +64,7 @@ def write_report(
         published: tables of the paper ("I" to "IX") whose rows are shown, apart and never marked, in the main table.
         grids: image grids.
         tables: title and rows of further tables, such as ablations and sweeps.
-        seeds: runs that are compared with intervals.
+        seeds: runs that are compared with intervals; the main table then tells verdicts and marks no best.
 
     Returns:
         The files written, report.html first.
@@ -78,19 +78,21 @@ def write_report(
     for grid in grids:
         check_grid(grid)
     paper = published_tables(published)
-    built = [build_table(MAIN_TABLE, methods, metrics, absent=absent, published=paper)]
+    built = [build_table(MAIN_TABLE, methods, metrics, absent=absent, published=paper, marked=not seeds)]
     built += [build_table(name, rows, metrics, row_header="Variant", absent=absent) for name, rows in tables]
+    comparison = None
+    if seeds:
+        found = effects(seeds.rows, seeds.base, metrics)
+        built[0] = with_verdicts(built[0], found, seeds.base)
+        comparison = compared(seeds, found, metrics)
     texts = {
         "scores.csv": scores_csv(every, metrics),
         "summary.json": summary_json(title, every, built, about=about, absent=absent, published=paper),
         "table.tex": tables_latex(built),
         "table.md": tables_markdown(title, built),
     }
-    comparison = None
     if seeds:
-        found = effects(seeds.rows, seeds.base, metrics)
         texts["effects.csv"] = effects_csv(found)
-        comparison = compared(seeds, found, metrics)
     shown = {"about": about, "grids": grids, "images": len(images_of(methods)), "comparison": comparison}
     texts = {"report.html": render_page(title, methods, metrics, built, **shown, files=list(texts))} | texts
     # File names that are no UTF-8 reach Python as lone surrogates.

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.metrics import Metric
 from iassf_jax.report.formats import csv_text
 from iassf_jax.report.inputs import Method
-from iassf_jax.report.tables import images_of, number
+from iassf_jax.report.tables import Cell, Row, Table, images_of, number
 
 CONFIDENCE = 0.95
 _RESAMPLES = 4999
@@ -117,6 +117,31 @@ def _effect(row: str, metric: Metric, own: np.ndarray, base: np.ndarray, is_base
     better = (found > 0) == (metric.better == "higher")
     verdict = ("better" if better else "worse") if clear else "within the noise"
     return Effect(row, metric.name, mean, spread, found, low, high, verdict)
+
+
+def with_verdicts(table: Table, found: Sequence[Effect], base: str) -> Table:
+    """A table whose means have the seeds' spread, and say "better" or "worse" where they differ from the base's."""
+    of = {(effect.row, effect.metric): effect for effect in found}
+
+    def told(row: Row) -> Row:
+        cells = zip(row.cells, table.columns, strict=True)
+        return Row(row.name, tuple(_told(cell, of.get((row.name, metric.name))) for cell, metric in cells))
+
+    note = (
+        f"\u00b1 standard deviation of the seeds' means. Better or worse than {base}: the {CONFIDENCE:.0%} interval of "
+        "the difference (bootstrap over images and seeds) leaves out 0, and Welch's t-test of the seeds' means agrees "
+        f"(p < {1 - CONFIDENCE:.2f}). What says neither lies within the noise."
+    )
+    return replace(table, rows=tuple(map(told, table.rows)), notes=(table.notes[0], note, *table.notes[1:]))
+
+
+def _told(cell: Cell, effect: Effect | None) -> Cell:
+    if effect is None:
+        return cell
+    decimals = len(cell.text.partition(".")[2])
+    words = [cell.count, effect.verdict if effect.verdict in ("better", "worse") else ""]
+    text = f"{cell.text} \u00b1 {effect.spread:.{decimals}f}"
+    return replace(cell, text=text, count=", ".join(word for word in words if word))
 
 
 def effects_csv(found: Sequence[Effect]) -> str:

@@ -27,6 +27,7 @@ _LATEX = {
     ARROWS["lower"]: r"$\downarrow$",
     DAGGER: r"\textsuperscript{\dag}",
     NO_VALUE: "--",
+    "\u00b1": r"$\pm$",
     "\u201c": "``",
     "\u201d": "''",
 } | {character: "\\" + character for character in "&%$#_{}"}

@@ -12,7 +12,7 @@ from iassf_jax.report.formats import plain, split_name
 from iassf_jax.report.grids import grid_rows
 from iassf_jax.report.inputs import Grid, Method, Metric, Seeds
 from iassf_jax.report.plots import bubbles, has_counts, short, violins
-from iassf_jax.report.tables import ARROWS, NO_VALUE, Table, finite_values
+from iassf_jax.report.tables import ARROWS, Table, finite_values
 
 BUBBLE_METRIC = "Q_AB/F"  # the y axis of Fig. 11, where it has values
 
@@ -40,32 +40,21 @@ class Comparison:
 
     Attributes:
         base: the row that others are compared with.
-        metrics: columns of `rows`.
-        rows: name, and mean, spread and verdict a metric.
         plots: differences with intervals, a plot a metric.
         curves: of training, an image; "" without any.
     """
 
     base: str
-    metrics: tuple[Metric, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
     plots: tuple[Plot, ...]
     curves: str
 
 
 def compared(seeds: Seeds, found: Sequence[Effect], metrics: Sequence[Metric]) -> Comparison:
-    """Sets what `effects` found."""
-    of = {(effect.row, effect.metric): effect for effect in found}
-    shown = tuple(metric for metric in metrics if (seeds.base, metric.name) in of)
-
-    def cell(row: str, metric: Metric) -> tuple[str, str, str]:
-        effect = of.get((row, metric.name))
-        return (NO_VALUE, "", "") if effect is None else (f"{effect.mean:.4g}", f"{effect.spread:.2g}", effect.verdict)
-
-    rows = tuple((row, tuple(cell(row, metric) for metric in shown)) for row in seeds.rows)
-    plots = (Plot(m, _data_uri(intervals([effect for effect in found if effect.metric == m.name]))) for m in shown)
+    """Draws what `effects` found."""
+    of = {m.name: [effect for effect in found if effect.metric == m.name] for m in metrics}
+    plots = tuple(Plot(m, _data_uri(intervals(of[m.name]))) for m in metrics if of[m.name])
     curves = small_multiples(seeds.curves, seeds.base, "validation PSNR in dB") if any(seeds.curves.values()) else ""
-    return Comparison(seeds.base, shown, rows, tuple(plots), curves and _data_uri(curves))
+    return Comparison(seeds.base, plots, curves and _data_uri(curves))
 
 
 def render_page(

@@ -20,7 +20,7 @@ _PUBLISHED_NOTE = DAGGER + (
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as shown: its text, "best", "second" or "", and "n of N" where values are undefined."""
+    """A value as shown: its text, "best", "second" or "", and what is said of it, as "n of N" of undefined values."""
 
     text: str
     mark: str = ""
@@ -97,6 +97,7 @@ def build_table(
     row_header: str = "Method",
     absent: Mapping[str, str] | None = None,
     published: Sequence[PublishedTable] = (),
+    marked: bool = True,
 ) -> Table:
     """Makes a table of means: comparisons (Tables I-VI), ablations and sweeps (Tables VII-IX).
 
@@ -107,13 +108,14 @@ def build_table(
         row_header: heading of the column of names.
         absent: metric name -> why it has no values.
         published: tables of the paper whose rows go below, without marks.
+        marked: mark the best.
 
     Returns:
         The table. Best and second are marked among the measured rows by the digits shown, so that numbers that
         look the same are marked the same; a column without two different numbers has no marks.
     """
     total = len(images_of(methods))
-    columns = [_column(methods, metric, total) for metric in metrics]
+    columns = [_column(methods, metric, total, marked) for metric in metrics]
     rows = tuple(Row(method.name, tuple(column[i] for column in columns)) for i, method in enumerate(methods))
     names = {metric.name for metric in metrics}
     shown = [table for table in published if any(names & row.keys() for row in table.rows.values())]
@@ -127,7 +129,7 @@ def build_table(
     return Table(title, row_header, tuple(metrics), rows, groups, notes)
 
 
-def _column(methods: Sequence[Method], metric: Metric, total: int) -> list[Cell]:
+def _column(methods: Sequence[Method], metric: Metric, total: int, marked: bool) -> list[Cell]:
     digits = _digits(methods, metric.name)
     cells = []
     for method in methods:
@@ -138,7 +140,7 @@ def _column(methods: Sequence[Method], metric: Metric, total: int) -> list[Cell]
     whole = [cell for cell in cells if cell.text != NO_VALUE and not cell.count]
     competing = whole or [cell for cell in cells if cell.text != NO_VALUE]
     ranks = sorted({float(cell.text) for cell in competing}, reverse=metric.better == "higher")
-    if len(ranks) < 2:
+    if len(ranks) < 2 or not marked:
         return cells
     marks = {ranks[0]: "best", ranks[1]: "second"}
     return [Cell(c.text, marks.get(float(c.text), ""), c.count) if c in competing else c for c in cells]

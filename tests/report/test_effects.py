@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from iassf_jax.errors import UserError
 from iassf_jax.metrics import Metric
+from iassf_jax.report import write_report
 from iassf_jax.report.effect_plots import intervals, small_multiples
 from iassf_jax.report.effects import effects, effects_csv
-from iassf_jax.report.inputs import Method
+from iassf_jax.report.inputs import Method, Seeds
 
 UP, DOWN = Metric("PSNR", "higher"), Metric("Q_CV", "lower")
 
@@ -72,6 +74,21 @@ def test_one_image_gives_no_interval_and_no_verdict():
 def test_what_cannot_be_compared_is_refused(rows, base, words):
     with pytest.raises(UserError, match=words):
         effects(rows, base, [UP])
+
+
+def test_every_table_tells_spread_and_verdict_and_marks_no_best(tmp_path):
+    rows = {"base": runs(0), "up": runs(1, seed=1), "same": runs(0, seed=2)}
+    means = [Method(name, of_seeds[0].scores) for name, of_seeds in rows.items()]
+    one = Method("single", runs(3)[0].scores)
+    write_report(tmp_path, "T", [*means, one], [UP, DOWN], seeds=Seeds(rows, "base", {}))
+    markdown, latex, page = ((tmp_path / name).read_text() for name in ("table.md", "table.tex", "report.html"))
+    lines = {line.split("|")[1].strip(): line for line in markdown.splitlines() if line.startswith("|")}
+    assert re.search(r"\d\.\d{3} \u00b1 0\.\d{3} \(better\) \|.* \u00b1 0\.\d{3} \(worse\)", lines["up"])
+    assert "\u00b1" in lines["same"] and "(" not in lines["base"] + lines["same"]
+    assert "\u00b1" not in lines["single"]
+    assert "**" not in markdown and "textbf" not in latex and r"$\pm$" in latex
+    assert page.count(">better<") == page.count(">worse<") == 1
+    assert "Better or worse than base: the 95% interval" in markdown and "p < 0.05" in page.replace("&lt;", "<")
 
 
 def test_files_and_plots_show_every_row():
