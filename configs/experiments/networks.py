@@ -12,4 +12,4 @@ from configs.experiments import on_base
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py` with both networks; the baselines are scored on the same images."""
     variants = {"IASSF": {}, "released network": {"model": release.get_config().model.to_dict()}}
-    return on_base(base, "Networks", ("I",), variants, baselines=True)
+    return on_base(base, "Networks", ("I",), variants, baselines=True, compared_with="IASSF")

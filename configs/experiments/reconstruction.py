@@ -11,4 +11,4 @@ from configs.experiments import on_base
 def get_config(base: str = "msrs") -> ConfigDict:
     """`configs/BASE.py` with each reconstruction."""
     variants = {name: {"model": {"reconstruction": name}} for name in ("direct", "soft")}
-    return on_base(base, "Reconstruction", (), variants)
+    return on_base(base, "Reconstruction", (), variants, compared_with="direct")
