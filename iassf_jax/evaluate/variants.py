@@ -47,9 +47,10 @@ def _variant(base: ConfigDict, name: str, changes: dict[str, Any]) -> Variant:
             raise UserError(f"the variant '{name}' sets {field}, which the config does not have")
         *sections, last = field.split(".")
         section = functools.reduce(operator.getitem, sections, settings)
-        section[last] = value
         if value is None:
             del section[last]
+        else:
+            section[last] = value
     same_network = network == base.model.name
     differing = [] if same_network else [network]
     for field, value in flat(settings):
