@@ -61,7 +61,8 @@ def evaluate_run(
         config: whose `data` and `eval` sections are used; default: the run's own.
         split: "train", "val", "test" or "all".
         limit: so many images, spread evenly; 0 for all.
-        with_baselines: scores the two-stage baselines on the same images, for the report.
+        with_baselines: scores the two-stage baselines on the same images, for the report, and writes these to `hazy/`,
+            `infrared/` and `clear/`, so that other methods can be run on them.
         nrqm_model: the forests for Q_PI; without them it is reported as absent.
         published: tables of the paper to show in the report, e.g. ("I",).
 
@@ -135,7 +136,10 @@ def _finish(
         images.write_image(output / kind / f"{result['stem']}.png", result[kind])
     made = {name: (result["dehazed"], result["fused"])}
     if with_baselines:
-        made |= baselines(*(images.to_8_bits(result[kind]) for kind in ("hazy", "infrared")))
+        sources = {kind: images.to_8_bits(result[kind]) for kind in ("hazy", "infrared", "clear")}
+        for kind, image in sources.items():
+            images.write_image(output / kind / f"{result['stem']}.png", image)
+        made |= baselines(sources["hazy"], sources["infrared"])
     for method, pair in made.items():
         scores.setdefault(method, {})[result["stem"]] = _scores(result, *pair, forests)
     return {method: fused for method, (_, fused) in made.items()}

@@ -17,6 +17,7 @@ from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.run import _write_scores, evaluate_run
 from iassf_jax.fuse.network import Predictor, images_to_uint8
 from iassf_jax.metrics.fusion_scores import fusion_scores
+from iassf_jax.metrics.psnr import psnr
 from iassf_jax.models import build_model
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.scenes import write_scenes
@@ -159,6 +160,12 @@ def test_baselines_stand_in_the_report_and_leave_the_runs_own_numbers_alone(run,
         images.read_visible(scene / "vi" / f"{row['image']}.png"),
     )
     assert float(row["Q_SCD"]) == pytest.approx(expected["Q_SCD"], rel=1e-4)
+    hazy, infrared, clear = (
+        images.read_image(tmp_path / "with" / kind / f"{row['image']}.png") for kind in ("hazy", "infrared", "clear")
+    )
+    assert float(row["psnr_hazy"]) == pytest.approx(float(psnr(hazy[None], clear[None])[0]), abs=0.01)
+    assert fusion_scores(fused, infrared, clear)["Q_SCD"] == pytest.approx(expected["Q_SCD"])
+    assert not (tmp_path / "without" / "hazy").exists()
 
 
 def test_scores_of_names_that_are_no_utf_8_are_written(tmp_path):

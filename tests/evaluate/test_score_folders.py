@@ -1,6 +1,7 @@
 """Scoring folders: pairs by name, resuming, what is left out, the command line, and the two-stage baselines."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,15 @@ def test_every_baseline_is_there(hazy):
         assert dehazed.shape == fused.shape == image.shape and fused.dtype == np.uint8
     np.testing.assert_array_equal(made["none + maximum"][0], image)
     assert (laplacian_pyramid(image[:1, :1], scene.infrared[:1, :1])).shape == (1, 1, 3)
+
+
+def test_opencvs_dark_channel_agrees_with_ours(hazy, tmp_path, monkeypatch):
+    _, image = hazy
+    images.write_image(tmp_path / "hazy" / "a.png", image)
+    script = REPOSITORY / "examples" / "dark_channel_opencv.py"
+    monkeypatch.setattr(sys, "argv", [script.name, str(tmp_path / "hazy"), str(tmp_path / "dehazed")])
+    runpy.run_path(str(script), run_name="__main__")
+    peer = images.read_image(tmp_path / "dehazed" / "a.png").astype(int)
+    ours = dark_channel_dehazing(image).astype(int)
+    assert np.abs(ours - image).mean() > 20
+    assert np.abs(peer - ours).mean() < 1
