@@ -31,10 +31,10 @@ def start(workdir, cache, *flags, config="tests/tiny.py", before="", **environme
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process):
-    """What a process that ends well has told."""
+def finish(process, code=0):
+    """What a process that ends well has told; code 130 where it was asked to stop."""
     _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
+    assert process.returncode == code, errors
     return errors
 
 

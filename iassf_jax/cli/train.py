@@ -30,14 +30,18 @@ def run(argv: Sequence[str]) -> None:
     _FLAGS.run(argv, _main)
 
 
-def _main() -> None:
+def _main() -> int:
     with at_once():  # before the run itself listens, and when it is over
         from iassf_jax.runtime import set_up
 
         set_up(_FLAGS.values.compilation_cache)
-        from iassf_jax.train.loop import train_and_evaluate
+        from iassf_jax.train.loop import Stopped, train_and_evaluate
         from iassf_jax.train.processes import joined
 
         workdir = _WORKDIR.value or Path("runs") / _FLAGS.config_name()
         with joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
-            train_and_evaluate(_FLAGS.config.value, workdir, _PROFILE.value)
+            try:
+                train_and_evaluate(_FLAGS.config.value, workdir, _PROFILE.value)
+            except Stopped:  # in all processes after the same step: they take leave of each other
+                return 130
+    return 0

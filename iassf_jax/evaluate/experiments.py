@@ -46,10 +46,11 @@ def run_experiment(
     The report is written when every row has one seed more.
 
     Returns:
-        Exit code: 1 where files had to be left out, else 0; also 0 where the training was asked to stop.
+        Exit code: 1 where files had to be left out, else 0.
 
     Raises:
         UserError: bad settings or data, or a run with other settings in a folder that this one needs.
+        Stopped: SIGTERM or Ctrl-C while it trained.
     """
     runs = variants(config)
     if (compared := config.experiment.get("compared_with", "")) and compared not in {run.name for run in runs}:
@@ -63,15 +64,14 @@ def run_experiment(
     workdir, output, code = Path(workdir), Path(output), 0
     scale = _scale(config, lengths, count_pairs(config.data.to_json()))
     rows, is_news = len(config.experiment.variants), False
-    for number, (run, length) in enumerate(zip(runs, lengths, strict=True), 1):
+    for number, run in enumerate(runs, 1):
         left = _left(workdir, runs, lengths)
         print(f"{number} of {len(runs)}: {run.name}, seed {run.config.seed}{left}", file=sys.stderr, flush=True)
         folder, results = workdir / run.slug, output / run.slug
         with_baselines = bool(config.experiment.baselines) and number == 1
         scored = {"split": split, "limit": limit, "baselines": with_baselines}
         if not _is_evaluated(run, folder, results, scored):
-            if int(train_and_evaluate(run.config, folder).step) < length:  # asked to stop
-                return 0
+            train_and_evaluate(run.config, folder)
             evaluate_run(folder, results, None, split, limit, with_baselines=with_baselines)
             write_bytes(results / _DONE, _done(run, folder, scored).encode())
             is_news = True

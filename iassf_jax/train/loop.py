@@ -35,6 +35,10 @@ from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
 
 
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or Ctrl-C ended the training early; what was trained is saved."""
+
+
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step.
 
@@ -265,6 +269,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
 
     Raises:
         UserError: bad settings or data, or a loss that is not finite.
+        Stopped: SIGTERM or Ctrl-C; the step is finished and saved.
     """
     workdir = Path(workdir)
     check_config(config)
@@ -337,7 +342,7 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int
     due = functools.partial(_due, run.num_steps)
     if stop.in_midst():
         log.say("asked to stop: nothing was trained")
-        return
+        raise Stopped
     for step, batch in _steps(run, start, profile_steps):
         is_new = (shape := batch["hazy"].shape) not in compiled
         with stop.at_once(is_new):
@@ -361,7 +366,7 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int
                 pending.flush()
                 run.save(step)
             log.say(f"asked to stop: saved step {step}; the same command goes on from there")
-            return
+            raise Stopped
     pending.flush()
 
 

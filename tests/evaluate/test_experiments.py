@@ -214,7 +214,7 @@ def test_a_stop_keeps_what_is_done_and_the_command_goes_on(tmp_path):
                 run.send_signal(signal.SIGTERM)
                 break
         rest = run.stderr.read()
-    assert run.returncode == 0 and "asked to stop" in rest and "2 of 6" not in rest
+    assert run.returncode == 130 and "asked to stop" in rest and "2 of 6" not in rest
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["loss.alpha=0.5"]
     assert not (tmp_path / "out").exists()
     with start(command) as run:

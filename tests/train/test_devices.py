@@ -51,10 +51,10 @@ def start_two(workdir, cache, *flags):
     return [start(workdir, cache, *flags, *together, f"--process_id={i}") for i in range(2)]
 
 
-def finish(*running):
+def finish(*running, code=0):
     """What each of the processes said."""
     said = [process.communicate(timeout=600)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), said
+    assert all(process.returncode == code for process in running), said
     return said
 
 
@@ -141,7 +141,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on(tmp_path, cache, victim)
     wait_for(tmp_path / "checkpoints" / str(newest + 20), running)
     for process in running[victim:]:  # both, or the second alone
         process.send_signal(signal.SIGTERM)
-    said = finish(*running)
+    said = finish(*running, code=130)
     assert f"resuming at step {newest} of" in said[0] and not said[1]
     assert said[0].count("asked to stop: saved step") == 1
     step = int(said[0].rpartition("saved step ")[2].partition(";")[0])

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from iassf_jax.train import loop
-from iassf_jax.train.loop import Pending, StopRequest
+from iassf_jax.train.loop import Pending, Stopped, StopRequest
 
 
 class Told:
@@ -80,7 +80,9 @@ def test_a_signal_is_deadly_while_the_step_compiles_and_a_request_later():
 def test_who_asks_to_stop_waits_for_no_validation():
     told = Told(steps=9)
     told.on_step = lambda: signal.raise_signal(signal.SIGTERM) if told.state == 1 else None
-    assert run(told).done == ["step", "step", "save 2"]
+    with pytest.raises(Stopped):
+        run(told)
+    assert told.done == ["step", "step", "save 2"]
     assert "saved step 2" in told.said[-1]
 
 

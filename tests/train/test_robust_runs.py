@@ -216,7 +216,7 @@ def test_a_file_damaged_while_it_trains_ends_the_run_in_one_line(tmp_path, data,
     process = train(run, tmp_path / "data", *flags)
     wait_until_it_has_gone_on(run, process)
     process.send_signal(signal.SIGTERM)
-    assert "resuming at step" in finish(process)
+    assert "resuming at step" in finish(process, 130)
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path, data):
     again = train(tmp_path / "run", data, "--config.train.steps=100000", "--config.data.num_workers=1")
     wait_until_it_has_gone_on(tmp_path / "run", again)
     again.send_signal(signal.SIGTERM)
-    assert "resuming at step" in finish(again)
+    assert "resuming at step" in finish(again, 130)
 
 
 @pytest.mark.slow
