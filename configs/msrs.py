@@ -61,6 +61,7 @@ def _model() -> ConfigDict:
     model.working_size = 0  # ours: longest side at which "physical" sees whole images
     model.patch = 1  # ours: with "physical", pixels a side that become one position of the features
     model.bound = 0.1  # He et al.: t0; with "physical", the least transmission that is taken off
+    model.hde_of_features = False  # ours: with "physical", Eq. 5 mixes by Eq. 3-4 and not by the image's dark channel
     model.without_ir = False  # Table VII
     model.without_hde = False  # Table VII
     model.without_p_ir = False  # Table VII

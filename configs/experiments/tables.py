@@ -22,6 +22,7 @@ def get_config(base: str = "haze") -> ConfigDict:
     blocks = [m for m in (1, 3, 5, 7) if m != whole.model.fusion_blocks]
     variants |= {f"alpha = {x:g}": {"loss": {"alpha": x}} for x in alphas}
     variants |= {f"M = {m}": {"model": {"fusion_blocks": m}} for m in blocks}
+    variants["HDE of features"] = {"model": {"hde_of_features": True}}
     variants["t, A unsupervised"] = {"loss": {"transmission": 0.0, "airlight": 0.0}}
     for longest, shape in ((96, (64, 96)), (192, (128, 192)), (256, (192, 256))):
         small = {"model": {"working_size": longest}, "data": {"whole_size": (shape,)}}

@@ -55,7 +55,8 @@ class IASSF(nn.Module):
     The `without_*` switches are the ablations of Table VII; `docs/paper_to_code.md` says what each removes.
     `reconstruction` is how features become images, see `heads`; "direct" is the paper's. With "physical" (ours) the
     network sees whole images whose longest side is `working_size` pixels, in groups of `patch` x `patch`, and no more
-    haze is taken off than a transmission of `bound` has.
+    haze is taken off than a transmission of `bound` has. Eq. 5 then mixes by the haze density of the image (the dark
+    channel's), with `hde_of_features` by that of the features (Eq. 3-4).
     """
 
     channels: int = 24
@@ -71,6 +72,7 @@ class IASSF(nn.Module):
     working_size: int = 0
     patch: int = 1
     bound: float = BOUND
+    hde_of_features: bool = False
     without_ir: bool = False
     without_hde: bool = False
     without_p_ir: bool = False
@@ -168,6 +170,8 @@ class IASSF(nn.Module):
         if self.reconstruction == "physical":
             first = first_haze(visible.astype(jnp.float32) * 0.5 + 0.5)
             density, hints = (None, None) if self.without_hde else _as_features(first, self.patch)
+            if self.hde_of_features:
+                density = estimate_haze(self, f_vi)
         elif not (self.without_hde or self.without_ir):
             density = out["haze_density"] = estimate_haze(self, f_vi) if haze_density is None else haze_density
         if not self.without_ir:
@@ -234,6 +238,8 @@ def _problems(model: IASSF) -> list[str]:
     for name, choices in (("norm", NORMS), ("reconstruction", RECONSTRUCTIONS), ("dtype", tuple(DTYPES))):
         if getattr(model, name) not in choices:
             found.append(f"model.{name} is {getattr(model, name)!r}: use one of {', '.join(choices)}")
+    if model.hde_of_features and (model.reconstruction != "physical" or model.without_hde):
+        found.append("model.hde_of_features goes with reconstruction 'physical' and with the HDE: use False")
     if found or model.reconstruction != "physical":
         if not found and (model.working_size, model.patch) != (0, 1):
             found.append("model.working_size and model.patch go with reconstruction 'physical': use 0 and 1")

@@ -9,7 +9,15 @@ import tiny
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.maps import MapPredictor
 from iassf_jax.fuse.strengths import Strengths
-from iassf_jax.models import brightening, build_model, guided_filter, resampling, scattering
+from iassf_jax.models import (
+    brightening,
+    build_model,
+    guided_filter,
+    haze_density,
+    resampling,
+    restoration,
+    scattering,
+)
 from iassf_jax.models.parameters import smallest_pair
 
 SMALL = {**tiny.NARROW, "reconstruction": "physical", "working_size": 64, "patch": 2}
@@ -110,6 +118,24 @@ def test_images_in_parts_are_those_of_the_whole_network(network, size, monkeypat
     assert parts["dehazed"].shape == parts["fused"].shape == visible.shape
 
 
+@pytest.mark.parametrize("of_features", [False, True])
+def test_the_candidates_are_mixed_by_the_density_of_the_image_or_of_the_features(network, monkeypatch, of_features):
+    seen = {}
+    monkeypatch.setattr(restoration, "mix_candidates", lambda *args: seen.update(density=args[2]) or args[0])
+    visible, infrared, t = foggy()
+
+    def mixed(parameters):
+        out = build_model({**SMALL, "hde_of_features": of_features}).apply(
+            parameters, 2 * visible - 1, 2 * infrared[..., None] - 1
+        )
+        return seen["density"], out["vi_feature"]
+
+    density, features = jax.jit(mixed)(network[1])
+    image = 1 - np.asarray(scattering.first_haze(visible)[0]).reshape(1, 24, 2, 32, 2).mean((2, 4))
+    expected = haze_density.haze_density(features) if of_features else image
+    np.testing.assert_allclose(density, expected, atol=1e-4)
+
+
 def test_strengths_take_off_less_and_add_less(network):
     predictor = MapPredictor(*network)
     visible, infrared, _ = (np.uint8(255 * x) for x in foggy())
@@ -122,7 +148,13 @@ def test_strengths_take_off_less_and_add_less(network):
 
 @pytest.mark.parametrize(
     "changes, words",
-    [({"working_size": 0}, "working_size is 0"), ({"bound": 0.0}, "bound is 0.0"), ({"patch": 0}, "patch")],
+    [
+        ({"working_size": 0}, "working_size is 0"),
+        ({"bound": 0.0}, "bound is 0.0"),
+        ({"patch": 0}, "patch"),
+        ({"hde_of_features": True, "without_hde": True}, "hde_of_features"),
+        ({"hde_of_features": True, "reconstruction": "soft", "working_size": 0, "patch": 1}, "hde_of_features"),
+    ],
 )
 def test_settings_that_make_no_network_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
