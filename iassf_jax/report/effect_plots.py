@@ -9,6 +9,7 @@ from iassf_jax.report.plots import FAINT, INK, figure_of, label, name_lines, sty
 
 _COLOURS = {"better": "#009e73", "worse": "#d55e00", "within the noise": "#8b919b"}
 _COLUMNS = 4
+_FAR = 4  # times the usual reach of intervals
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps, and a value at each."""
@@ -16,6 +17,8 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 def intervals(effects: Sequence[Effect]) -> str:
     """A metric's differences from the base: a dot and an interval each, from top to bottom.
+
+    One that lies far beyond the others is an arrow with its value.
 
     Args:
         effects: of one metric; that of the base is left out.
@@ -28,12 +31,33 @@ def intervals(effects: Sequence[Effect]) -> str:
         figure = figure_of(4.4, 0.55 + 0.22 * max(1, len(drawn)))
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, linewidth=0.8)
+        edge = _edge(drawn)
         for i, effect in enumerate(drawn):
             colour = _COLOURS[effect.verdict]
+            if abs(effect.difference) > edge:
+                side = float(np.sign(effect.difference))
+                words = f"{effect.difference:.2g}"
+                words = f"{words} \u2192" if side > 0 else f"\u2190 {words}"
+                axes.text(
+                    side * edge, i, words, color=colour, ha="right" if side > 0 else "left", va="center", fontsize=8
+                )
+                continue
             axes.plot([effect.low, effect.high], [i, i], color=colour, linewidth=1.4, solid_capstyle="round")
             axes.plot(effect.difference, i, "o", color=colour, markersize=4)
+        if np.isfinite(edge):
+            axes.set_xlim(-edge, edge)
         name_lines(axes, [effect.row for effect in drawn])
         return svg_of(figure)
+
+
+def _edge(drawn: Sequence[Effect]) -> float:
+    """Where the axis ends, if some differences lie far beyond the others, so that these can be told; else infinity."""
+    if not drawn:
+        return np.inf
+    reach = np.array([np.nanmax(np.abs([effect.difference, effect.low, effect.high])) for effect in drawn])
+    far = np.abs([effect.difference for effect in drawn]) > _FAR * np.median(reach)
+    edge = 1.05 * float(reach[~far].max())
+    return edge if far.any() and edge > 0 else np.inf
 
 
 def small_multiples(curves: Mapping[str, Sequence[Curve]], base: str, what: str) -> str:

@@ -64,6 +64,13 @@ def test_one_image_gives_no_interval_and_no_verdict():
     assert "<svg" in intervals([found])
 
 
+def test_what_lies_far_beyond_is_an_arrow_with_its_value():
+    rows = {"base": runs(0), "far": runs(-3, seed=1), "beyond": runs(9, seed=2)}
+    rows |= {f"near{i}": runs(0.1, seed=3 + i) for i in range(4)}
+    svg = intervals(effects(rows, "base", [UP]))
+    assert re.findall("\u2190 -?\\d|\\d \u2192", svg) == ["\u2190 -3", "9 \u2192"]
+
+
 @pytest.mark.parametrize(
     "rows, base, words",
     [
