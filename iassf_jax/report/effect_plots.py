@@ -35,12 +35,10 @@ def intervals(effects: Sequence[Effect]) -> str:
         for i, effect in enumerate(drawn):
             colour = _COLOURS[effect.verdict]
             if abs(effect.difference) > edge:
-                side = float(np.sign(effect.difference))
-                words = f"{effect.difference:.2g}"
-                words = f"{words} \u2192" if side > 0 else f"\u2190 {words}"
-                axes.text(
-                    side * edge, i, words, color=colour, ha="right" if side > 0 else "left", va="center", fontsize=8
-                )
+                right = effect.difference > 0
+                words = f"{effect.difference:.2g} \u2192" if right else f"\u2190 {effect.difference:.2g}"
+                where = {"ha": "right" if right else "left", "va": "center"}
+                axes.text(edge if right else -edge, i, words, color=colour, fontsize=8, **where)
                 continue
             axes.plot([effect.low, effect.high], [i, i], color=colour, linewidth=1.4, solid_capstyle="round")
             axes.plot(effect.difference, i, "o", color=colour, markersize=4)
