@@ -16,7 +16,7 @@ from iassf_jax.evaluate.experiment_report import write_experiment
 from iassf_jax.evaluate.run import evaluate_run
 from iassf_jax.evaluate.variants import Variant, flat, variants
 from iassf_jax.files import write_bytes
-from iassf_jax.models import build_model
+from iassf_jax.models import build_model, full_settings
 from iassf_jax.report import read_means
 from iassf_jax.train.checkpoints import newest_checkpoint
 from iassf_jax.train.config_checks import check_config
@@ -104,7 +104,8 @@ def _check_same_run(folder: Path, config: ConfigDict) -> None:
     if not (folder / CONFIG_FILE).exists():
         return
     # As JSON has them: tuples are lists there.
-    before, now = (dict(flat(json.loads(json.dumps(x.to_dict())))) for x in (load_config(folder), config))
+    both = (x.to_dict() | {"model": full_settings(x.model)} for x in (load_config(folder), config))
+    before, now = (dict(flat(json.loads(json.dumps(x)))) for x in both)
     changed = [
         name for name in sorted(before | now) if before.get(name) != now.get(name) and not name.startswith(_FREE)
     ]
