@@ -122,7 +122,7 @@ def test_images_in_parts_are_those_of_the_whole_network(network, size, monkeypat
 def test_the_candidates_are_mixed_by_the_density_of_the_image_or_of_the_features(network, monkeypatch, of_features):
     seen = {}
     monkeypatch.setattr(restoration, "mix_candidates", lambda *args: seen.update(density=args[2]) or args[0])
-    visible, infrared, t = foggy()
+    visible, infrared, _ = foggy()
 
     def mixed(parameters):
         out = build_model({**SMALL, "hde_of_features": of_features}).apply(
