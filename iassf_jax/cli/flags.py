@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import runpy
 import sys
 import types
@@ -99,8 +100,9 @@ class Flags:
         sys.exit(code)
 
     def config_name(self) -> str:
-        """Of the config's file, without folders and suffix."""
-        return Path(config_flags.get_config_filename(self.values["config"]).partition(":")[0]).stem
+        """Of the config's file, without folders and suffix, and its argument: "alpha_haze" of experiments/alpha:haze."""
+        path, _, argument = config_flags.get_config_filename(self.values["config"]).partition(":")
+        return re.sub(r"\W+", "_", f"{Path(path).stem}_{argument}") if argument else Path(path).stem
 
     def _parse(self, argv: list[str]) -> None:
         argv = _with_config_path(argv)

@@ -33,14 +33,15 @@ _NPY = b"\x93NUMPY"
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """Several sources, one after the other."""
+    """Several sources, one after the other.
+
+    Attributes:
+        sources: of examples.
+        stems: their names, each once.
+    """
 
     sources: tuple[Any, ...]
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """Names of all, in order."""
-        return tuple(stem for source in self.sources for stem in source.stems)
+    stems: tuple[str, ...]
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)

@@ -27,7 +27,7 @@ from iassf_jax.data.haze import HAZE_KINDS, HazeParams, apply_haze, draw_haze, h
 from iassf_jax.data.layouts import SPLITS, PairList
 from iassf_jax.data.levels import parse_percentiles
 from iassf_jax.data.packed import JoinedSource, open_packed
-from iassf_jax.data.roots import find_pairs_in_roots, is_packed, split_roots
+from iassf_jax.data.roots import find_pairs_in_roots, is_packed, split_roots, unique_stems
 from iassf_jax.data.sources import Example, GeneratedSource, PairSource, Source, StretchedSource
 from iassf_jax.errors import UserError
 from iassf_jax.scenes import SceneSource
@@ -66,7 +66,8 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     if all(map(is_packed, roots)):
         how = (data["depth_meaning"], data["depth_scale"], data["verify"])
         packs = tuple(open_packed(root, split, *how) for root in roots)
-        return _stretched(packs[0] if len(packs) == 1 else JoinedSource(packs), data), PairList((), ())
+        joined = JoinedSource(packs, unique_stems(roots, [pack.stems for pack in packs]))
+        return _stretched(joined, data), PairList((), ())
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
     if "depth" in data["haze"]["kinds"] and not all(pair.depth or pair.hazy for pair in found.pairs):
         raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from iassf_jax.data.layouts import PairList, find_pairs
@@ -65,12 +65,20 @@ def find_pairs_in_roots(
         if os.path.isabs(path):
             raise UserError(f"{path}: data.folders.{role} would be the same in every data.root: make it relative")
     found = [find_pairs(part, layout, split, folders, verify, val_fraction) for part in roots]
-    counts = Counter(pair.stem for pairs in found for pair in pairs.pairs)
-    pairs = []
-    for name, listed in zip(_short_names(roots), found, strict=True):
-        for pair in listed.pairs:
-            pairs.append(replace(pair, stem=f"{name}_{pair.stem}") if counts[pair.stem] > 1 else pair)
-    return PairList(tuple(pairs), tuple(problem for listed in found for problem in listed.problems))
+    pairs = [pair for listed in found for pair in listed.pairs]
+    stems = unique_stems(roots, [[pair.stem for pair in listed.pairs] for listed in found])
+    named = (replace(pair, stem=stem) for pair, stem in zip(pairs, stems, strict=True))
+    return PairList(tuple(named), tuple(problem for listed in found for problem in listed.problems))
+
+
+def unique_stems(roots: tuple[str, ...], stems: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The stems of several folders, in order; one that several have gets the name of its folder in front."""
+    counts = Counter(stem for of_root in stems for stem in of_root)
+    return tuple(
+        f"{name}_{stem}" if counts[stem] > 1 else stem
+        for name, of_root in zip(_short_names(roots), stems, strict=True)
+        for stem in of_root
+    )
 
 
 def _short_names(roots: tuple[str, ...]) -> list[str]:

@@ -41,13 +41,15 @@ def write_experiment(
         rows.setdefault(run.name, []).append(own)
         curves.setdefault(run.name, []).append(_curve(workdir / run.slug))
         baselines += others
+    folders = [output / run.slug / "fused" for run in runs[: len(rows)]]
+    stems = [stem for stem in rows[runs[0].name][0].scores if all((at / f"{stem}.png").is_file() for at in folders)]
     methods = [_row(run, rows[run.name]) for run in runs[: len(rows)]]
     several, compared = len(methods) < len(runs), config.experiment.get("compared_with", "")
-    seeds = Seeds(rows, compared, curves) if several and compared else None
+    seeds = Seeds(rows, compared, curves) if several and compared in rows else None
     published, data = tuple(config.experiment.published), config.data
     columns, absent = fusion_columns(False, bool(published))
     about = {
-        "training of each variant": scale,
+        "training": scale,
         "the paper's": "54,000 steps of 6 crops of 256, 1,083 pairs",
         "data": data.root if data.source == "pairs" else "generated scenes",
         "haze": ", ".join(data.haze.kinds),
@@ -64,7 +66,7 @@ def write_experiment(
         about=about,
         absent=absent,
         published=published,
-        grids=[_grid(runs[: len(rows)], output, split, list(methods[0].scores))],
+        grids=[_grid(runs[: len(rows)], output, split, stems)] if stems else [],
         seeds=seeds,
     )
 
@@ -91,9 +93,9 @@ def _seeds(rows: dict[str, list[Method]], first: int, compared: str) -> str:
     """Which, and how far those of one row lie apart."""
     count = len(next(iter(rows.values())))
     if count < 2:
-        return f"{first}, one run each; experiments/seeds shows how far seeds differ"
+        return f"{first}, one run each; --config.experiment.seeds=3 shows how far seeds differ"
     words = f"{first} to {first + count - 1}, of which means are shown"
-    if not compared:
+    if compared not in rows:
         return words
     of_seeds = [finite_values(run, DEHAZING_METRICS[0].name).mean() for run in rows[compared]]
     return f"{words}; the PSNR of {compared} differs by {np.ptp(of_seeds):.2f} dB between them"

@@ -1,9 +1,13 @@
 """Experiments: variants of one config, trained one after another and compared in a report."""
 
 import functools
+import hashlib
 import json
+import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,19 +18,19 @@ from iassf_jax.data import pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate.experiment_report import write_experiment
 from iassf_jax.evaluate.run import evaluate_run
-from iassf_jax.evaluate.variants import Variant, flat, variants
+from iassf_jax.evaluate.variants import Variant, variants
 from iassf_jax.files import write_bytes
-from iassf_jax.models import build_model, full_settings
+from iassf_jax.models import build_model
 from iassf_jax.report import read_means
 from iassf_jax.train.checkpoints import newest_checkpoint
 from iassf_jax.train.config_checks import check_config
 from iassf_jax.train.log import read_numbers
-from iassf_jax.train.loop import num_steps, train_and_evaluate
-from iassf_jax.train.run_config import CONFIG_FILE, load_config
+from iassf_jax.train.loop import Diverged, num_steps, train_and_evaluate
+from iassf_jax.train.run_config import CONFIG_FILE, changed_settings, load_config
 
 _DONE = "evaluated.json"
 # Settings that change what a run tells or keeps, not what it learns.
-_FREE = ("eval.", "checkpoint.", "train.log_every", "data.num_workers", "data.verify")
+_FREE = ("eval.", "checkpoint.", "train.log_every", "data.verify")
 
 
 def run_experiment(
@@ -34,7 +38,8 @@ def run_experiment(
 ) -> int:
     """Trains every variant, evaluates it, and writes one report of all.
 
-    What is trained or evaluated already is not done again; SIGTERM and Ctrl-C save, and the same call goes on.
+    What is trained or evaluated already is not done again; SIGTERM and Ctrl-C save, and the same call goes on. A row
+    whose loss is not finite in one seed is left out.
 
     Args:
         config: a base config with an `experiment` section, see `configs/experiments/`.
@@ -46,7 +51,7 @@ def run_experiment(
     The report is written when every row has one seed more.
 
     Returns:
-        Exit code: 1 where files had to be left out, else 0.
+        Exit code: 1 where files or rows had to be left out, else 0.
 
     Raises:
         UserError: bad settings or data, or a run with other settings in a folder that this one needs.
@@ -59,28 +64,53 @@ def run_experiment(
         check_config(run.config)
         build_model(run.config.model)
         _check_same_run(Path(workdir) / run.slug, run.config)
-    count_pairs = functools.cache(lambda data: len(pipeline.make_source(json.loads(data), "train")[0]))
-    lengths = [num_steps(run.config.train, count_pairs(run.config.data.to_json())) for run in runs]
+    look_at = functools.cache(lambda section: _data(json.loads(section), split))
+    data = [look_at(run.config.data.to_json()) for run in runs]
+    lengths = [num_steps(run.config.train, of_run["pairs"]) for run, of_run in zip(runs, data, strict=True)]
     workdir, output, code = Path(workdir), Path(output), 0
-    scale = _scale(config, lengths, count_pairs(config.data.to_json()))
-    rows, is_news = len(config.experiment.variants), False
+    scale = _scale(runs, lengths, {of_run["pairs"] for of_run in data})
+    rows, is_news, failed = len(config.experiment.variants), False, set()
     for number, run in enumerate(runs, 1):
         left = _left(workdir, runs, lengths)
         print(f"{number} of {len(runs)}: {run.name}, seed {run.config.seed}{left}", file=sys.stderr, flush=True)
-        folder, results = workdir / run.slug, output / run.slug
         with_baselines = bool(config.experiment.baselines) and number == 1
-        scored = {"split": split, "limit": limit, "baselines": with_baselines}
-        if not _is_evaluated(run, folder, results, scored):
-            train_and_evaluate(run.config, folder)
-            evaluate_run(folder, results, None, split, limit, with_baselines=with_baselines)
-            write_bytes(results / _DONE, _done(run, folder, scored).encode())
-            is_news = True
-            jax.clear_caches()  # the next variant is another program
-        code = max(code, 1 if json.loads((results / "metrics.json").read_text())["left_out"] else 0)
-        if number == len(runs) or (number % rows == 0 and is_news):
-            write_experiment(config, runs[:number], workdir, output, split, scale)
-    print(f"\n{rows} variants compared in {output / 'report.html'}\n\n{read_means(output)}")
+        scored = {"split": split, "limit": limit, "baselines": with_baselines, **data[number - 1]}
+        try:
+            is_news |= _train_and_score(run, workdir / run.slug, output / run.slug, scored)
+            code = max(code, 1 if json.loads((output / run.slug / "metrics.json").read_text())["left_out"] else 0)
+        except Diverged as error:
+            print(f"the report goes without {run.name}: {error}", file=sys.stderr, flush=True)
+            failed.add(run.name)
+            code = 1
+        told = [run for run in runs[:number] if run.name not in failed]
+        if told and (number == len(runs) or (number % rows == 0 and is_news)):
+            write_experiment(config, told, workdir, output, split, scale)
+    if len(failed) == rows:
+        raise UserError("no variant could be trained: see above")
+    print(f"\n{rows - len(failed)} variants compared in {output / 'report.html'}\n\n{read_means(output)}")
     return code
+
+
+def _data(data: dict[str, Any], split: str) -> dict[str, Any]:
+    """The number of training pairs, and a digest of the names of those that can be scored."""
+    scored = "\n".join(pipeline.make_source({**data, "verify": False}, split)[0].stems)
+    digest = hashlib.sha256(scored.encode(errors="surrogateescape")).hexdigest()[:16]
+    return {"pairs": len(pipeline.make_source(data, "train")[0]), "images": digest}
+
+
+def _train_and_score(run: Variant, folder: Path, results: Path, scored: dict[str, Any]) -> bool:
+    """Does what is not done yet of one run; whether that was anything."""
+    if _is_evaluated(run, folder, results, scored):
+        return False
+    train_and_evaluate(run.config, folder)
+    if (results / _DONE).exists():  # of other images or weights: none of them may stay among the new ones
+        (results / _DONE).unlink()
+        for kind in ("dehazed", "fused", "hazy", "infrared", "clear"):
+            shutil.rmtree(results / kind, ignore_errors=True)
+    evaluate_run(folder, results, None, scored["split"], scored["limit"], with_baselines=scored["baselines"])
+    write_bytes(results / _DONE, _done(run, folder, scored).encode())
+    jax.clear_caches()  # the next variant is another program
+    return True
 
 
 def _left(workdir: Path, runs: list[Variant], lengths: list[int]) -> str:
@@ -103,22 +133,15 @@ def _check_same_run(folder: Path, config: ConfigDict) -> None:
     """Refuses a folder that holds a run with other settings: its numbers would stand under a wrong name."""
     if not (folder / CONFIG_FILE).exists():
         return
-    # As JSON has them: tuples are lists there.
-    both = (x.to_dict() | {"model": full_settings(x.model)} for x in (load_config(folder), config))
-    before, now = (dict(flat(json.loads(json.dumps(x)))) for x in both)
-    changed = [
-        name for name in sorted(before | now) if before.get(name) != now.get(name) and not name.startswith(_FREE)
-    ]
-    if changed:
-        words = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in changed[:3])
-        raise UserError(f"{folder}: holds a run with other settings ({words}): choose another --workdir")
+    if changed := changed_settings(load_config(folder).to_dict(), config.to_dict(), _FREE):
+        raise UserError(f"{folder}: holds a run with other settings ({changed}): choose another --workdir")
 
 
 def _done(run: Variant, folder: Path, scored: dict[str, object]) -> str:
     """What an evaluation is of: the run's newest checkpoint, its config, and what was scored."""
     newest = newest_checkpoint(folder)
     saved = (folder / "checkpoints" / str(newest)).stat().st_mtime_ns
-    done = {"run": str(folder.resolve()), "step": newest, **scored, "saved": saved}
+    done = {"step": newest, **scored, "saved": saved}
     return json.dumps(done | {"version": __version__, "config": run.config.to_dict()}, indent=1) + "\n"
 
 
@@ -132,10 +155,17 @@ def _is_evaluated(run: Variant, folder: Path, results: Path, scored: dict[str, o
     )
 
 
-def _scale(config: ConfigDict, lengths: list[int], pairs: int) -> str:
+def _scale(runs: list[Variant], lengths: list[int], pairs: set[int]) -> str:
     """How long the runs are, which is seldom the paper's length."""
-    steps = " or ".join(map(str, sorted(set(lengths))))
-    sizes = pipeline.whole_sizes(config.data.whole_size)
-    shapes = [f"{width}x{height}" for height, width in sizes]
-    what = f"whole images of {' or '.join(shapes)}" if shapes else f"crops of {config.data.crop}"
-    return f"{steps} steps of {config.train.batch_size} {what}, {pairs} pairs"
+    settings = [run.config for run in runs]
+    sizes = [pipeline.whole_sizes(one.data.whole_size) for one in settings]
+    shapes = [f"{width}x{height}" for height, width in sorted({size for of_run in sizes for size in of_run})]
+    crops = sorted({one.data.crop for one, of_run in zip(settings, sizes, strict=True) if not of_run})
+    what = [f"whole images of {_either(shapes)}"] if shapes else []
+    what += [f"crops of {_either(crops)}"] if crops else []
+    batches = _either(sorted({one.train.batch_size for one in settings}))
+    return f"{_either(sorted(set(lengths)))} steps of {batches} {_either(what)}, {_either(sorted(pairs))} pairs"
+
+
+def _either(values: Iterable[object]) -> str:
+    return " or ".join(map(str, values))

@@ -1,14 +1,18 @@
 """The runs of an experiment: what each of them changes in a base config."""
 
 import functools
+import hashlib
 import operator
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from iassf_jax.errors import UserError
+from iassf_jax.models import full_settings
+from iassf_jax.train.run_config import flat
+
+_LONGEST = 160
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,21 @@ def variants(config: ConfigDict) -> list[Variant]:
     change to None takes a setting away, as other losses have other terms.
 
     Raises:
-        UserError: no `experiment` section, or a setting that the config does not have.
+        UserError: no `experiment` section, a setting that the config does not have, or seeds of a row that are
+            the same run.
     """
     if "experiment" not in config or not config.experiment.get("variants"):
         raise UserError("the config has no experiment: use one of configs/experiments/")
     base = ConfigDict({name: section for name, section in config.items() if name != "experiment"})
     seeds = range(base.seed, base.seed + config.experiment.get("seeds", 1))
     rows = config.experiment.variants
-    return [_variant(base, name, {"seed": seed, **dict(changes)}) for seed in seeds for name, changes in rows]
+    runs = [_variant(base, name, {"seed": seed, **dict(changes)}) for seed in seeds for name, changes in rows]
+    of_slug: dict[str, Variant] = {}
+    for run in runs:
+        other = of_slug.setdefault(run.slug, run)
+        if other is not run and run.name == other.name:
+            raise UserError(f"'{run.name}' sets its own seed: leave experiment.seeds at 1")
+    return runs
 
 
 def _variant(base: ConfigDict, name: str, changes: dict[str, Any]) -> Variant:
@@ -51,18 +62,18 @@ def _variant(base: ConfigDict, name: str, changes: dict[str, Any]) -> Variant:
             del section[last]
         else:
             section[last] = value
-    same_network = network == base.model.name
-    differing = [] if same_network else [network]
-    for field, value in flat(settings):
-        if (same_network or not field.startswith("model.")) and value != before[field]:
-            differing.append(f"{field}={value}")
-    return Variant(name, ",".join(differing).replace("/", "_").replace(" ", "") or "base", ConfigDict(settings))
+    differing = []
+    if network != base.model.name:
+        differing.append(network)
+        before |= flat({"model": full_settings({"name": network})})
+    differing += [f"{field}={value}" for field, value in flat(settings) if value != before.get(field)]
+    return Variant(name, _slug(differing), ConfigDict(settings))
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings under their names with dots, e.g. "model.channels"."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def _slug(differing: list[str]) -> str:
+    """The name of a folder, which has 255 bytes at most."""
+    slug = ",".join(differing).replace("/", "_").replace(" ", "") or "base"
+    if len(slug.encode()) <= _LONGEST:
+        return slug
+    digest = hashlib.sha256(slug.encode()).hexdigest()[:8]
+    return f"{slug.encode()[:_LONGEST].decode(errors='ignore')}-{digest}"

@@ -99,4 +99,6 @@ def write_report(
     files = {Path(output) / name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
     for path, data in files.items():
         write_bytes(path, data)
+    if not seeds:  # an earlier report's
+        (Path(output) / "effects.csv").unlink(missing_ok=True)
     return list(files)

@@ -122,6 +122,7 @@ def _effect(row: str, metric: Metric, own: np.ndarray, base: np.ndarray, is_base
 def with_verdicts(table: Table, found: Sequence[Effect], base: str) -> Table:
     """A table whose means have the seeds' spread, and say "better" or "worse" where they differ from the base's."""
     of = {(effect.row, effect.metric): effect for effect in found}
+    count = sum(effect.verdict != "base" for effect in found)
 
     def told(row: Row) -> Row:
         cells = zip(row.cells, table.columns, strict=True)
@@ -130,7 +131,8 @@ def with_verdicts(table: Table, found: Sequence[Effect], base: str) -> Table:
     note = (
         f"\u00b1 standard deviation of the seeds' means. Better or worse than {base}: the {CONFIDENCE:.0%} interval of "
         "the difference (bootstrap over images and seeds) leaves out 0, and Welch's t-test of the seeds' means agrees "
-        f"(p < {1 - CONFIDENCE:.2f}). What says neither lies within the noise."
+        f"(p < {1 - CONFIDENCE:.2f}). What has \u00b1 and says neither lies within the noise. By chance alone some "
+        f"{count * (1 - CONFIDENCE):.0f} of these {count} comparisons would be called better or worse."
     )
     return replace(table, rows=tuple(map(told, table.rows)), notes=(table.notes[0], note, *table.notes[1:]))
 

@@ -120,7 +120,7 @@ def summary_json(
     absent: Mapping[str, str],
     published: Sequence[PublishedTable],
 ) -> str:
-    """Everything that the page tells in numbers, for programs.
+    """What the page's tables tell in numbers, for programs; differences of seeds are in effects.csv.
 
     Args:
         title: of the report.

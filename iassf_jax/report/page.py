@@ -53,8 +53,10 @@ def compared(seeds: Seeds, found: Sequence[Effect], metrics: Sequence[Metric]) -
     """Draws what `effects` found."""
     of = {m.name: [effect for effect in found if effect.metric == m.name] for m in metrics}
     plots = tuple(Plot(m, _data_uri(intervals(of[m.name]))) for m in metrics if of[m.name])
-    curves = small_multiples(seeds.curves, seeds.base, "validation PSNR in dB") if any(seeds.curves.values()) else ""
-    return Comparison(seeds.base, plots, curves and _data_uri(curves))
+    if not any(steps for runs in seeds.curves.values() for steps, _ in runs):
+        return Comparison(seeds.base, plots, "")
+    curves = small_multiples(seeds.curves, seeds.base, "validation PSNR in dB")
+    return Comparison(seeds.base, plots, _data_uri(curves))
 
 
 def render_page(

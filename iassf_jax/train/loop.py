@@ -39,6 +39,10 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM or Ctrl-C ended the training early; what was trained is saved."""
 
 
+class Diverged(UserError):
+    """The loss or gradient of a step is not finite; no checkpoint holds anything of that step."""
+
+
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step.
 
@@ -244,7 +248,7 @@ class Pending:
         values = {f"train/{name}": float(value) for name, value in metrics.items()}
         loss, norm = values["train/loss"], values["train/gradient_norm"]
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise UserError(
+            raise Diverged(
                 f"step {step}: loss {loss}, gradient norm {norm}, in the batch of {self._run.stems(batch)}: look at "
                 "these files, or lower optim.learning_rate; no checkpoint holds anything of this step"
             )
@@ -268,7 +272,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
         The last state.
 
     Raises:
-        UserError: bad settings or data, or a loss that is not finite.
+        UserError: bad settings or data.
+        Diverged: a loss that is not finite.
         Stopped: SIGTERM or Ctrl-C; the step is finished and saved.
     """
     workdir = Path(workdir)

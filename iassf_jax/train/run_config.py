@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,30 @@ def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
     """Refuses to go on in a folder whose run has another network; a new folder is fine."""
     if not (Path(workdir) / CONFIG_FILE).exists():
         return
-    if changed := changed_settings(load_config(workdir)["model"], config["model"]):
+    before, now = ({"model": x["model"]} for x in (load_config(workdir), config))
+    if changed := changed_settings(before, now):
         raise UserError(f"{workdir}: holds a run with another network ({changed}): choose another --workdir")
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two `model` sections, with defaults filled in; empty if nothing does."""
-    before, now = full_settings(before), full_settings(now)
-    names = sorted(k for k in before | now if before.get(k) != now.get(k))
-    return "; ".join(f"model.{k} was {before.get(k)}, is {now.get(k)}" for k in names)
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: tuple[str, ...] = ()) -> str:
+    """What differs between two configs, whose networks get their defaults; empty if nothing does.
+
+    Args:
+        before, now: of any sections, `model` among them.
+        free: how names of settings begin that may differ, e.g. "eval.".
+    """
+    # As JSON has them: tuples are lists there.
+    full = (json.dumps({**config, "model": full_settings(config["model"])}) for config in (before, now))
+    old, new = (dict(flat(json.loads(text))) for text in full)
+    names = [k for k in sorted(old | new) if old.get(k) != new.get(k) and not k.startswith(free)]
+    more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+    return "; ".join(f"{k} was {old.get(k)}, is {new.get(k)}" for k in names[:3]) + more
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings under their names with dots, e.g. "model.channels"."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -57,7 +57,7 @@ def _without_parameters(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse(weights: Weights, settings: Mapping[str, Any]) -> None:
     """Raises UserError if the settings are another network's."""
-    if changed := changed_settings(weights.model, settings):
+    if changed := changed_settings({"model": weights.model}, {"model": settings}):
         raise UserError(f"init_from holds another network ({changed}): set the config's model to it")
 
 
@@ -74,7 +74,8 @@ def averaged(weights: Weights, others: Weights, share: float) -> Weights:
     """
     if not 0 <= share <= 1:
         raise UserError(f"the share is {share}: use 0 to 1")
-    if changed := changed_settings(others.model, {**weights.model, **_without_parameters(others.model)}):
+    same = {**weights.model, **_without_parameters(others.model)}
+    if changed := changed_settings({"model": others.model}, {"model": same}):
         raise UserError(f"weights of different networks have no mean ({changed}): give those that training began with")
 
     def mean(x: Any, y: Any) -> np.ndarray:

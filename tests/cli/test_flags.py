@@ -1,6 +1,7 @@
 """`train`, `eval`, `experiment` and `configs`: every mistake is one line that names what there is."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_mistakes_are_one_line(argv, words, capsys, tmp_path, monkeypatch):
 def test_help_is_no_mistake(name, capsys):
     code, out = leave(capsys, name, "--help")
     assert code == 0 and "--config" in out and "--compilation_cache" in out
+
+
+@pytest.mark.parametrize("name, output", [("experiments/alpha", "alpha"), ("experiments/alpha:haze", "alpha_haze")])
+def test_an_experiment_on_another_base_has_results_of_its_own(name, output, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr("iassf_jax.evaluate.experiments.run_experiment", lambda *where: told.append(where) or 0)
+    leave(capsys, "experiment", "--config", name)
+    assert told[0][2] == Path("results") / output
 
 
 def test_every_option_of_every_command_is_explained():

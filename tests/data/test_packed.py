@@ -78,6 +78,15 @@ def test_raw_keeps_16_bits_and_grey_images(scenes, tmp_path):
     assert json.loads((tmp_path / "packed" / "pack.json").read_text())["encoding"] == "NPY, lossless"
 
 
+def test_a_stem_of_several_packs_gets_the_packs_name(scenes, tmp_path):
+    for name in ("one", "other"):
+        pack(str(scenes), tmp_path / name, raw=True)
+    source, _ = pipeline.make_source(config(f"{tmp_path / 'one'},{tmp_path / 'other'}"), "val")
+    alone, _ = pipeline.make_source(config(tmp_path / "one"), "val")
+    assert source.stems == tuple(f"{name}_{stem}" for name in ("one", "other") for stem in alone.stems)
+    same(source[3], {**alone[1], "index": np.int64(3)})
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_are_those_of_the_files(scenes, tmp_path, workers):
     pack(str(scenes), tmp_path / "packed", quality=None)

@@ -18,13 +18,14 @@ from configs import msrs
 from configs.experiments import ablations, tables
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
-from iassf_jax.evaluate import experiment_report
-from iassf_jax.evaluate.experiments import _left, run_experiment
+from iassf_jax.evaluate import experiment_report, experiments
+from iassf_jax.evaluate.experiments import _left, _scale, run_experiment
 from iassf_jax.evaluate.variants import Variant, variants
 from iassf_jax.models import build_model
 from iassf_jax.report.published import published_tables
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.config_checks import check_config
+from iassf_jax.train.loop import Diverged
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("[a-z]*.py") if path.stem != "tables")
@@ -98,6 +99,7 @@ def experiment(changes, **settings):
         (experiment({"x": {"model": {"fusion_blocks": 2}}}), "fusion_blocks is 2"),
         (experiment({"x": {"model": {"name": "resnet"}}}), "unknown model 'resnet'"),
         (experiment({"x": {}}, compared_with="y"), "compared_with is 'y': give one of the variants"),
+        (experiment({"x": {"seed": 1}}, seeds=2), "'x' sets its own seed: leave experiment.seeds at 1"),
     ],
 )
 def test_what_is_no_experiment_is_refused_before_any_training(config, words, tmp_path):
@@ -123,6 +125,86 @@ def test_none_takes_a_setting_away():
     whole, less = variants(experiment(changes))
     assert less.slug == "optim.beta1=0.5" and less.config.optim.beta1 == 0.5
     assert set(whole.config.optim) - set(less.config.optim) == {"clip_norm"}
+
+
+def test_rows_of_another_network_and_long_settings_have_folders_of_their_own():
+    kinds = ("homogeneous", "depth_like", "outdoor", "dense")
+    changes = {name: {"model": {"name": "iassf_release", "dtype": name}} for name in ("float32", "bfloat16")}
+    changes |= {str(n): {"data": {"haze": {"kinds": kinds * 9 + kinds[:n]}}} for n in (1, 2)}
+    slugs = [run.slug for run in variants(experiment(changes))]
+    assert slugs[:2] == ["iassf_release", "iassf_release,model.dtype=bfloat16"]
+    assert len(set(slugs)) == 4 and max(map(len, slugs)) < 200
+
+
+class Work:
+    """Stands for training and evaluation, which take minutes, and keeps what was asked of them."""
+
+    def __init__(self, monkeypatch, diverges=""):
+        self.trained, self.scored, self.told = [], [], []
+        for name in ("train_and_evaluate", "evaluate_run", "write_experiment"):
+            monkeypatch.setattr(experiments, name, getattr(self, name))
+        monkeypatch.setattr(experiments, "read_means", lambda output: "")
+        self.diverges = diverges
+
+    def train_and_evaluate(self, config, folder):
+        if self.diverges and folder.name == self.diverges:
+            raise Diverged("step 2: loss nan")
+        (folder / "checkpoints" / "2").mkdir(parents=True, exist_ok=True)
+        self.trained.append(folder.name)
+
+    def evaluate_run(self, folder, results, config, split, limit, with_baselines):
+        self.scored.append(folder.name)
+        images.write_image(results / "fused" / f"{len(self.scored)}.png", np.zeros((8, 8), np.uint8))
+        (results / "metrics.json").write_text('{"left_out": 0}')
+
+    def write_experiment(self, config, runs, *where):
+        self.told.append([run.slug for run in runs])
+
+
+def test_a_row_that_diverges_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+    work = Work(monkeypatch, diverges="loss.alpha=9.0,seed=1")
+    config = experiment({"all": {}, "wild": {"loss": {"alpha": 9.0}}, "calm": {"loss": {"alpha": 1.0}}}, seeds=2)
+    assert run_experiment(config, tmp_path / "runs", tmp_path / "out") == 1
+    assert "the report goes without wild: step 2: loss nan" in capsys.readouterr().err
+    assert len(work.trained) == 5
+    assert work.told[-1] == ["base", "loss.alpha=1.0", "seed=1", "loss.alpha=1.0,seed=1"]
+    with pytest.raises(UserError, match="no variant could be trained"):
+        Work(monkeypatch, diverges="base")
+        run_experiment(experiment({"all": {}}), tmp_path / "new", tmp_path / "out")
+
+
+def test_other_images_are_scored_anew_and_nothing_of_before_stays(monkeypatch, tmp_path):
+    work, folder = Work(monkeypatch), tmp_path / "data"
+    stems = write_scenes(folder, 4, 0, 40, 56)
+    config = experiment({"all": {}})
+    config.data.update(source="pairs", root=str(folder))
+    config.data.haze.kinds = ("homogeneous",)
+    for expected in (1, 1, 2):
+        assert run_experiment(config, tmp_path / "runs", tmp_path / "out", split="all", limit=expected // 2) == 0
+        assert len(work.scored) == expected
+        assert [path.name for path in (tmp_path / "out" / "base" / "fused").iterdir()] == [f"{expected}.png"]
+    (folder / "vi" / f"{stems[0]}.png").unlink()
+    run_experiment(config, tmp_path / "runs", tmp_path / "out", split="all", limit=1)
+    assert len(work.scored) == 3
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "runs").rename(tmp_path / "moved_runs")
+    run_experiment(config, tmp_path / "moved_runs", tmp_path / "moved", split="all", limit=1)
+    assert len(work.scored) == 3
+
+
+def test_a_split_without_images_is_told_before_any_training(tmp_path):
+    config = experiment({"all": {}})
+    config.data.update(source="pairs", root=str(tmp_path / "none"))
+    config.data.haze.kinds = ("homogeneous",)
+    with pytest.raises(UserError, match="none"):
+        run_experiment(config, tmp_path / "runs", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_scale_names_what_every_row_sees():
+    sizes = {"small": {"data": {"whole_size": ((48, 64),)}}, "large": {"data": {"whole_size": ((96, 128),)}}}
+    runs = variants(experiment({"all": {}, **sizes}))
+    assert _scale(runs, [2, 2, 9], {5}) == "2 or 9 steps of 2 whole images of 64x48 or 128x96 or crops of 24, 5 pairs"
 
 
 def test_the_plan_counts_a_row_by_its_own_speed(tmp_path):
@@ -158,7 +240,7 @@ def test_variants_are_trained_compared_and_not_done_twice(tmp_path, capsys):
     rows = {row["name"]: row for row in summary["tables"][0]["methods"]}
     assert [*rows][:2] == ["without", "all"] and "dark channel + average" in rows
     assert rows["without"]["parameters"] < rows["all"]["parameters"]
-    assert "2 steps of 2 crops of 24, 5 pairs" in summary["about"]["training of each variant"]
+    assert "2 steps of 2 crops of 24, 5 pairs" in summary["about"]["training"]
     assert "without" in (tmp_path / "out" / "report.html").read_text()
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     assert len(made) == 2 * (2 * 2 + 1) + 2 * 3  # of the first, what the baselines were made of
