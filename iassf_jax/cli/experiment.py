@@ -15,7 +15,10 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", "runs/experiments", "Folder of the runs; experiments share equal ones.", flag_values=_FLAGS.values
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of the report. Default: results/NAME_OF_THE_CONFIG, with its argument.", flag_values=_FLAGS.values
+    "output",
+    None,
+    "Folder of the report. Default: results/NAME_OF_THE_CONFIG, with its argument.",
+    flag_values=_FLAGS.values,
 )
 _SPLIT = flags.DEFINE_enum(
     "split", "val", ("train", "val", "test", "all"), "Images to score.", flag_values=_FLAGS.values

@@ -100,7 +100,7 @@ class Flags:
         sys.exit(code)
 
     def config_name(self) -> str:
-        """Of the config's file, without folders and suffix, and its argument: "alpha_haze" of experiments/alpha:haze."""
+        """The config's file and argument, without folders: "alpha_haze" of experiments/alpha:haze."""
         path, _, argument = config_flags.get_config_filename(self.values["config"]).partition(":")
         return re.sub(r"\W+", "_", f"{Path(path).stem}_{argument}") if argument else Path(path).stem
 

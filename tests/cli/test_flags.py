@@ -49,10 +49,12 @@ def test_help_is_no_mistake(name, capsys):
     assert code == 0 and "--config" in out and "--compilation_cache" in out
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")
 @pytest.mark.parametrize("name, output", [("experiments/alpha", "alpha"), ("experiments/alpha:haze", "alpha_haze")])
 def test_an_experiment_on_another_base_has_results_of_its_own(name, output, capsys, monkeypatch):
     told = []
     monkeypatch.setattr("iassf_jax.evaluate.experiments.run_experiment", lambda *where: told.append(where) or 0)
+    monkeypatch.setattr("iassf_jax.runtime.set_up", lambda cache: None)
     leave(capsys, "experiment", "--config", name)
     assert told[0][2] == Path("results") / output
 
