@@ -37,11 +37,16 @@ class JoinedSource:
 
     Attributes:
         sources: of examples.
-        stems: their names, each once.
+        stems: what these are called, each name once.
     """
 
     sources: tuple[Any, ...]
     stems: tuple[str, ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each source calls its own."""
+        return tuple(name for source in self.sources for name in source.stems)
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
@@ -109,7 +114,12 @@ def _values(name: str, data: bytes) -> np.ndarray:
 
 
 def open_packed(
-    root: PathLike, split: str, depth_meaning: str = "", depth_scale: float = 1.0, verify: bool = True
+    root: PathLike,
+    split: str,
+    depth_meaning: str = "",
+    depth_scale: float = 1.0,
+    verify: bool = True,
+    val_fraction: float | None = None,
 ) -> PackedSource:
     """Opens one split of a packed folder.
 
@@ -118,6 +128,7 @@ def open_packed(
         split: "train", "val", "test" or "all"; the first three as they were when the data was packed.
         depth_meaning, depth_scale: as of `PackedSource`.
         verify: compare the files with their SHA-256; if false, only with their sizes.
+        val_fraction: refuse a folder of which another part was held out for validation.
 
     Raises:
         UserError: a damaged folder, or a split that it does not have.
@@ -141,6 +152,10 @@ def open_packed(
         raise UserError(
             f"{root / PACK_INDEX}: has format {index.get('format')}, we read {_FORMAT}: pack the data again"
         )
+    held_out = index.get("val_fraction")
+    if split != "all" and None not in (held_out, val_fraction) and held_out != val_fraction:
+        mend = f"set data.val_fraction={held_out}, or pack it again with --val-fraction {val_fraction}"
+        raise UserError(f"{root}: was packed with {held_out} of its pairs for validation: {mend}")
     if not source.indices:
         known = ", ".join(name for name in splits if splits[name])
         raise UserError(f"{root}: was packed without a pair for the split '{split}', only {known}: pack it again")
@@ -205,13 +220,17 @@ def pack(
     _check_settings(output, quality, longest_side)
     find = functools.partial(find_pairs_in_roots, root, layout, folders=folders, val_fraction=val_fraction)
     found = find(split="all", verify=True)
+    if stretch and with_hazy and any(pair.hazy for pair in found.pairs):
+        raise UserError(
+            f"{root}: has hazy images, which levels cannot be stretched for: leave them out, or do not stretch"
+        )
     names = {"visible", "infrared", "depth"} | ({"hazy"} if with_hazy else set())
     try:
         with new_folder(output) as scratch, _Shards(scratch, shard_bytes) as shards:
             for done, pair in enumerate(found.pairs):
                 record = {}
                 for role, path in ((role, path) for role, path in pair.files().items() if role in names):
-                    image = _prepared(role, path, longest_side, stretch and role in ("visible", "hazy"))
+                    image = _prepared(role, path, longest_side, stretch and role == "visible")
                     record[role] = _content(role, path, image, quality, raw)
                 shards.write(msgpack.packb(record))
                 progress(done + 1, len(found.pairs))
@@ -220,6 +239,7 @@ def pack(
                 "encoding": _encoding(quality, raw),
                 "stems": [pair.stem for pair in found.pairs],
                 "splits": _splits(found.pairs, find),
+                "val_fraction": val_fraction if _holds_out(find) else None,
                 "shards": shards.close(),
             }
             write_bytes(scratch / PACK_INDEX, (json.dumps(index, indent=1) + "\n").encode())
@@ -290,6 +310,14 @@ def _npy(array: np.ndarray) -> bytes:
     data = io.BytesIO()
     np.save(data, np.ascontiguousarray(array))
     return data.getvalue()
+
+
+def _holds_out(find: Callable[..., Any]) -> bool:
+    """Whether the data has no validation split of its own."""
+    try:
+        return find(split="val", verify=False) != find(split="val", verify=False, val_fraction=0.0)
+    except UserError:  # nothing is left
+        return True
 
 
 def _splits(pairs: tuple[Pair, ...], find: Callable[..., Any]) -> dict[str, list[int]]:

@@ -64,12 +64,13 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     layout = "folders" if folders else data["layout"]
     roots = split_roots(data["root"])
     if all(map(is_packed, roots)):
-        how = (data["depth_meaning"], data["depth_scale"], data["verify"])
+        how = (data["depth_meaning"], data["depth_scale"], data["verify"], data["val_fraction"])
         packs = tuple(open_packed(root, split, *how) for root in roots)
         joined = JoinedSource(packs, unique_stems(roots, [pack.stems for pack in packs]))
         return _stretched(joined, data), PairList((), ())
     found = find_pairs_in_roots(data["root"], layout, split, folders, data["verify"], data["val_fraction"])
-    if "depth" in data["haze"]["kinds"] and not all(pair.depth or pair.hazy for pair in found.pairs):
+    has_hazy = split != "train"  # where hazy files are taken, training makes its own
+    if "depth" in data["haze"]["kinds"] and not all(pair.depth or (has_hazy and pair.hazy) for pair in found.pairs):
         raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")
     return _stretched(PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), data), found
 
@@ -109,6 +110,7 @@ def check_stored_haze(source: Source, haze: Mapping[str, Any]) -> None:
     """Raises UserError where training would want hazy files that are not there; of packed pairs, the first tells."""
     if STORED not in haze["kinds"]:
         return
+    source = source.source if isinstance(source, StretchedSource) else source
     if isinstance(source, PairSource):
         lacking = [pair.stem for pair in source.pairs if not pair.hazy]
     else:
@@ -279,7 +281,7 @@ def train_iterator(
     dataset = grain.MapDataset.mix(
         [
             grain.MapDataset.source(source)
-            .seed(seed + k)
+            .seed(_seed(seed, k))
             .shuffle()
             .random_map(augmentation(data, size))
             .slice(slice(len(source) // batch_size * batch_size))
@@ -299,6 +301,11 @@ def train_iterator(
         iterator = iter(dataset)
         iterator.start_prefetch()
     return iterator
+
+
+def _seed(seed: int, k: int) -> int:
+    """Of the k-th size: no two runs share one."""
+    return int(np.random.SeedSequence([seed, k]).generate_state(1)[0]) if k else seed
 
 
 def _start_worker(worker: int, num_workers: int) -> None:
@@ -349,15 +356,14 @@ def _workers_off_the_accelerator() -> Iterator[None]:
 def whole_example(source: Source, index: int, haze: Mapping[str, Any], seed: int) -> Example:
     """One full-size example for validation or evaluation, always with the same haze.
 
-    A hazy file is taken where there is one; else haze is drawn from a generator of the seed and the stem.
+    A hazy file is taken where there is one; else haze is drawn from a generator of the seed and the file's name.
 
     Returns:
         `stem`; `hazy`, `clear` uint8|uint16[H, W, 3]; `infrared` uint8|uint16[H, W].
     """
     example = source[index]
-    stem = source.stems[index]
     if "hazy" not in example:
         kinds = tuple(kind for kind in haze["kinds"] if kind != STORED) or haze["kinds"]
-        rng = np.random.default_rng([seed, zlib.crc32(stem.encode(errors="surrogateescape"))])
+        rng = np.random.default_rng([seed, zlib.crc32(source.names[index].encode(errors="surrogateescape"))])
         example["hazy"] = hazy_image(example, draw_kind(rng, {**haze, "kinds": kinds}))
-    return {"stem": stem, **{name: example[name] for name in ("hazy", "clear", "infrared")}}
+    return {"stem": source.stems[index], **{name: example[name] for name in ("hazy", "clear", "infrared")}}

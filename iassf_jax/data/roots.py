@@ -85,4 +85,6 @@ def _short_names(roots: tuple[str, ...]) -> list[str]:
     """The folders' own names, with a number where two are the same."""
     names = [os.path.basename(os.path.realpath(root)) for root in roots]
     counts = Counter(names)
-    return [name if counts[name] == 1 else f"{name}{i}" for i, name in enumerate(names)]
+    numbered = [name if counts[name] == 1 else f"{name}{i}" for i, name in enumerate(names)]
+    is_unique = len(set(numbered)) == len(names)  # "a", "a" and "a1" are not
+    return numbered if is_unique else [f"{i}_{name}" for i, name in enumerate(names)]

@@ -1,6 +1,8 @@
 """Random access to raw examples: image files, generated scenes, and either with infrared images stretched."""
 
 import dataclasses
+import functools
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,15 +11,22 @@ from iassf_jax.data import images
 from iassf_jax.data.haze import load_depth
 from iassf_jax.data.layouts import Pair
 from iassf_jax.data.levels import Percentiles, stretched_16_bits
+from iassf_jax.data.names import composed
 from iassf_jax.scenes import SceneSource
 
 Example = dict[str, Any]
 
 
 class Source(Protocol):
-    """Random access to raw examples: `clear` uint8|uint16[H, W, 3], `infrared` [H, W], `hazy`, `depth` if there."""
+    """Random access to raw examples: `clear` uint8|uint16[H, W, 3], `infrared` [H, W], `hazy`, `depth` if there.
+
+    Attributes:
+        stems: what examples are called, each name once.
+        names: of the files, without suffix, which may be there several times.
+    """
 
     stems: tuple[str, ...]
+    names: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
@@ -32,10 +41,15 @@ class PairSource:
     depth_meaning: str = ""
     depth_scale: float = 1.0
 
-    @property
+    @functools.cached_property
     def stems(self) -> tuple[str, ...]:
-        """File names without suffix, in the order of the pairs."""
+        """In the order of the pairs."""
         return tuple(pair.stem for pair in self.pairs)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """In the order of the pairs."""
+        return tuple(composed(Path(pair.visible).stem) for pair in self.pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -65,6 +79,11 @@ class GeneratedSource:
         """Made-up names, by number."""
         return tuple(f"scene{i:05d}" for i in range(len(self.scenes)))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The same."""
+        return self.stems
+
     def __len__(self) -> int:
         return len(self.scenes)
 
@@ -89,6 +108,11 @@ class StretchedSource:
     def stems(self) -> tuple[str, ...]:
         """Those of the other source."""
         return self.source.stems
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the other source."""
+        return self.source.names
 
     def __len__(self) -> int:
         return len(self.source)

@@ -26,7 +26,7 @@ from iassf_jax.train.checkpoints import newest_checkpoint
 from iassf_jax.train.config_checks import check_config
 from iassf_jax.train.log import read_numbers
 from iassf_jax.train.loop import Diverged, num_steps, train_and_evaluate
-from iassf_jax.train.run_config import CONFIG_FILE, changed_settings, load_config
+from iassf_jax.train.run_config import check_same_run
 
 _DONE = "evaluated.json"
 # Settings that change what a run tells or keeps, not what it learns.
@@ -63,7 +63,7 @@ def run_experiment(
     for run in runs:
         check_config(run.config)
         build_model(run.config.model)
-        _check_same_run(Path(workdir) / run.slug, run.config)
+        check_same_run(Path(workdir) / run.slug, run.config, _FREE)
     look_at = functools.cache(lambda section: _data(json.loads(section), split))
     data = [look_at(run.config.data.to_json()) for run in runs]
     lengths = [num_steps(run.config.train, of_run["pairs"]) for run, of_run in zip(runs, data, strict=True)]
@@ -127,14 +127,6 @@ def _left(workdir: Path, runs: list[Variant], lengths: list[int]) -> str:
         return ""
     seconds = sum(count / np.median(rates[run.name] or every) for run, count in zip(runs, images, strict=True))
     return f"; {seconds / 3600:.1f} hours of training left"
-
-
-def _check_same_run(folder: Path, config: ConfigDict) -> None:
-    """Refuses a folder that holds a run with other settings: its numbers would stand under a wrong name."""
-    if not (folder / CONFIG_FILE).exists():
-        return
-    if changed := changed_settings(load_config(folder).to_dict(), config.to_dict(), _FREE):
-        raise UserError(f"{folder}: holds a run with other settings ({changed}): choose another --workdir")
 
 
 def _done(run: Variant, folder: Path, scored: dict[str, object]) -> str:

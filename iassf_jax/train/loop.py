@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from iassf_jax.data import pipeline
-from iassf_jax.data.layouts import format_problems
+from iassf_jax.data.layouts import PairList, format_problems
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.fuse.network import make_predictor
@@ -30,7 +30,7 @@ from iassf_jax.train import step as training
 from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, newest_checkpoint
 from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.log import NoLog, RunLog
-from iassf_jax.train.run_config import check_same_network, save_config
+from iassf_jax.train.run_config import check_same_run, save_config
 from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
 
@@ -114,7 +114,8 @@ class Run:
         self.workdir = workdir
         self.source, found = pipeline.make_source(config.data, "train")
         pipeline.check_stored_haze(self.source, config.data.haze)
-        self.val_source, found_val = pipeline.make_source(config.data, "val")
+        no_pairs = ((), PairList((), ()))
+        self.val_source, found_val = pipeline.make_source(config.data, "val") if config.eval.num_images else no_pairs
         self.problems = found.problems + found_val.problems
         self.num_steps = num_steps(config.train, len(self.source))
         self.model = build_model(config.model)
@@ -235,6 +236,13 @@ class Pending:
         self._waiting: tuple[int, dict[str, Any], dict[str, np.ndarray]] | None = None
         self._since, self._done = time.monotonic(), start
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that counts for no step."""
+        before = time.monotonic() - self._clock.seconds
+        yield
+        self._since += time.monotonic() - self._clock.seconds - before
+
     def add(self, step: int, metrics: dict[str, Any], batch: dict[str, np.ndarray]) -> None:
         """Checks the step before and keeps this one."""
         self.flush()
@@ -279,7 +287,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, profile_steps: i
     workdir = Path(workdir)
     check_config(config)
     check_workers(config.data)
-    check_same_network(workdir, config)
+    if newest_checkpoint(workdir) is not None:
+        check_same_run(workdir, config)
     with StopRequest() as stop:
         run = Run(config, workdir)
         try:
@@ -364,7 +373,8 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int
             run.save(step)
         if due(step, run.config.eval.every) and not stopping:
             pending.flush()
-            run.validate(step, log, stop)
+            with pending.paused():
+                run.validate(step, log, stop)
             stopping = stop.in_midst()
         if stopping:
             if not saved:  # asked while it validated

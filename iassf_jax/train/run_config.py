@@ -47,6 +47,24 @@ ADDED: Mapping[str, Any] = {
     "data.degrade.no_infrared_chance": 0.0,
 }
 
+# What a run may have otherwise when it goes on: what it tells and keeps, its length, and where its data lies. Training
+# itself compares seed, batch size, workers and the number of pairs.
+MAY_CHANGE = (
+    "eval.",
+    "checkpoint.",
+    "train.steps",
+    "train.epochs",
+    "train.log_every",
+    "train.batch_size",
+    "data.root",
+    "data.folders",
+    "data.layout",
+    "data.num_workers",
+    "data.verify",
+    "init_from",
+    "seed",
+)
+
 
 def save_config(workdir: str | Path, config: ConfigDict) -> None:
     """Writes the resolved config into the run's folder."""
@@ -87,13 +105,21 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def check_same_network(workdir: str | Path, config: ConfigDict) -> None:
-    """Refuses to go on in a folder whose run has another network; a new folder is fine."""
+def check_same_run(workdir: str | Path, config: ConfigDict, free: tuple[str, ...] = MAY_CHANGE) -> None:
+    """Refuses a folder whose run has other settings: its numbers would stand under a wrong name.
+
+    Args:
+        workdir: a new folder is fine.
+        config: of the run that is to go on there.
+        free: how names of settings begin that may differ.
+
+    Raises:
+        UserError: other settings.
+    """
     if not (Path(workdir) / CONFIG_FILE).exists():
         return
-    before, now = ({"model": x["model"]} for x in (load_config(workdir), config))
-    if changed := changed_settings(before, now):
-        raise UserError(f"{workdir}: holds a run with another network ({changed}): choose another --workdir")
+    if changed := changed_settings(load_config(workdir).to_dict(), config.to_dict(), free):
+        raise UserError(f"{workdir}: holds a run with other settings ({changed}): choose another --workdir")
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: tuple[str, ...] = ()) -> str:

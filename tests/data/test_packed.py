@@ -78,6 +78,24 @@ def test_raw_keeps_16_bits_and_grey_images(scenes, tmp_path):
     assert json.loads((tmp_path / "packed" / "pack.json").read_text())["encoding"] == "NPY, lossless"
 
 
+def test_a_part_held_out_is_that_of_the_config(scenes, tmp_path):
+    """A split file decides for itself; without one, another part would put pairs of training among those scored."""
+    pack(str(scenes), tmp_path / "listed", raw=True)
+    pipeline.make_source(config(tmp_path / "listed", val_fraction=0.4), "val")
+    (scenes / "split.json").unlink()
+    pack(str(scenes), tmp_path / "held", raw=True, val_fraction=0.2)
+    pipeline.make_source(config(tmp_path / "held", val_fraction=0.2), "train")
+    pipeline.make_source(config(tmp_path / "held", val_fraction=0.4), "all")
+    with pytest.raises(UserError, match=r"packed with 0.2 of its pairs .* set data.val_fraction=0.2, or pack it again"):
+        pipeline.make_source(config(tmp_path / "held", val_fraction=0.4), "train")
+
+
+def test_hazy_images_are_not_stretched(scenes, tmp_path):
+    with pytest.raises(UserError, match="has hazy images"):
+        pack(str(scenes), tmp_path / "packed", stretch=True)
+    assert pack(str(scenes), tmp_path / "packed", stretch=True, with_hazy=False).pairs == 5
+
+
 def test_a_stem_of_several_packs_gets_the_packs_name(scenes, tmp_path):
     for name in ("one", "other"):
         pack(str(scenes), tmp_path / name, raw=True)

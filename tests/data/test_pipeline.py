@@ -267,6 +267,36 @@ def test_validation_haze_depends_on_the_stem_and_seed_only():
     assert (pipeline.whole_example(source, 1, settings, 8)["hazy"] != first["hazy"]).any()
 
 
+def test_validation_haze_follows_the_files_name_whatever_stands_beside_it(tmp_path):
+    for name in ("a", "b"):
+        write_scenes(tmp_path / name, 2, height=40, width=56)
+        pack(str(tmp_path / name), tmp_path / f"pack_{name}", raw=True)
+
+    def hazy(*names):
+        root = ",".join(str(tmp_path / name) for name in names)
+        source, _ = pipeline.make_source({**DATA, "source": "pairs", "root": root}, "all")
+        assert len(set(source.stems)) == len(source)
+        return pipeline.whole_example(source, 1, HOMOGENEOUS, 0)["hazy"]
+
+    for names in (("a", "b"), ("pack_a",), ("pack_a", "pack_b")):
+        np.testing.assert_array_equal(hazy(*names), hazy("a"))
+
+
+def test_no_size_has_the_batches_of_another_seed():
+    sizes = ((20, 28), (20, 28))
+    found = [take(iterator(seed, whole_size=sizes, haze=HOMOGENEOUS)[0], 6) for seed in range(3)]
+    seen = [batch["hazy"].tobytes() for batches in found for batch in batches]
+    assert len(set(seen)) == len(seen)
+
+
+def test_hazy_files_are_no_depth_for_training(folder):
+    data = {**DATA, "source": "pairs", "root": str(folder), "depth_meaning": "depth", "depth_scale": 0.01}
+    data |= {"folders": {"visible": "vi", "infrared": "ir", "hazy": "vi"}, "haze": {"kinds": ("depth",), "ranges": {}}}
+    pipeline.make_source(data, "val")
+    with pytest.raises(UserError, match="the pairs have no depth maps"):
+        pipeline.make_source(data, "train")
+
+
 def test_validation_without_any_haze_to_take_is_refused():
     source, _ = pipeline.make_source(DATA, "val")
     with pytest.raises(UserError, match="no hazy files"):

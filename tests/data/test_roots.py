@@ -52,6 +52,13 @@ def test_folders_of_one_name_get_numbers(tmp_path):
     assert sorted(stems(root, "all")) == ["set0_s1", "set0_s2", "set1_s1", "set1_s2"]
 
 
+def test_numbers_do_not_make_one_folders_name_that_of_another(tmp_path):
+    for name in ("x/set", "y/set", "set1"):
+        put_pairs(tmp_path / name, ["s1"])
+    root = ",".join(str(tmp_path / name) for name in ("x/set", "y/set", "set1"))
+    assert stems(root, "all") == ["0_set_s1", "1_set_s1", "2_set1_s1"]
+
+
 def test_a_folder_with_a_comma_in_its_name(tmp_path):
     put_pairs(tmp_path / "a,b", ["s"])
     assert split_roots(str(tmp_path / "a,b")) == (str(tmp_path / "a,b"),)

@@ -15,7 +15,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.loop import train_and_evaluate
-from iassf_jax.train.run_config import ADDED, check_same_network, load_config, save_config
+from iassf_jax.train.run_config import ADDED, changed_settings, check_same_run, load_config, save_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -118,8 +118,9 @@ def test_one_pair_without_stored_haze_is_named():
     pairs = (Pair("a", "a.png", "a.png", "hazy.png"), Pair("b", "b.png", "b.png"))
     haze = {"kinds": ("stored",)}
     pipeline.check_stored_haze(pipeline.PairSource(pairs[:1]), haze)
-    with pytest.raises(UserError, match="'stored' but b has no hazy file"):
-        pipeline.check_stored_haze(pipeline.PairSource(pairs), haze)
+    for source in (pipeline.PairSource(pairs), pipeline.StretchedSource(pipeline.PairSource(pairs), "auto")):
+        with pytest.raises(UserError, match="'stored' but b has no hazy file"):
+            pipeline.check_stored_haze(source, haze)
 
 
 def test_a_setting_that_the_loss_lacks_is_named():
@@ -153,12 +154,24 @@ def test_a_config_of_the_first_version_is_brought_up_to_this_one(tmp_path):
     save_config(tmp_path, ConfigDict(first))
     found = load_config(tmp_path)
     check_config(found)
-    assert not check_same_network(tmp_path, config)
+    assert not changed_settings({"model": found.model}, {"model": config.model})
     sections = [name for name in config if hasattr(config[name], "keys") and name != "model"]
     assert all(set(found[name]) == set(config[name]) for name in sections)
     assert found.data.infrared_percentiles == "none" and not found.optim.trainable
     one, other = (_first_batch(x) for x in (found, config))
     assert all((one[name] == other[name]).all() for name in other)
+
+
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
+    config = tiny.get_config()
+    check_same_run(tmp_path, config)  # a new folder
+    save_config(tmp_path, config)
+    with config.unlocked():
+        config.train.steps, config.eval.every, config.data.root = 9, 7, "moved"
+        check_same_run(tmp_path, config)
+        config.loss.alpha = 0.5
+    with pytest.raises(UserError, match=r"other settings \(loss.alpha was 2.0, is 0.5\): choose another --workdir"):
+        check_same_run(tmp_path, config)
 
 
 def _first_batch(config):
