@@ -33,6 +33,11 @@ def run(argv: Sequence[str]) -> None:
     _FLAGS.run(argv, _main)
 
 
+def _name(checkpoint: Path) -> str:
+    """Of a folder, whatever dots it has, or of a file without its suffix."""
+    return checkpoint.name if checkpoint.is_dir() else checkpoint.stem
+
+
 def _main() -> int:
     from iassf_jax.runtime import set_up
 
@@ -43,7 +48,7 @@ def _main() -> int:
 
     return evaluate_run(
         _CHECKPOINT.value,
-        _OUTPUT.value or Path("results") / Path(_CHECKPOINT.value).stem,
+        _OUTPUT.value or Path("results") / _name(Path(_CHECKPOINT.value)),
         _FLAGS.config.value,
         _SPLIT.value,
         _LIMIT.value,

@@ -1,6 +1,7 @@
 """iassf-jax haze."""
 
 import argparse
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes the images; the exit code."""
     from iassf_jax.data.haze.folder import haze_folder
 
+    before = set() if args.overwrite else {path.stem for path in Path(args.output).glob("*.png")}
     with tqdm(unit="image", disable=None) as bar:
         records, problems = haze_folder(
             args.visible,
@@ -47,5 +49,7 @@ def run(args: argparse.Namespace) -> int:
             progress=shown(bar),
             overwrite=args.overwrite,
         )
-    print(f"{len(records)} hazy images in {args.output}")
+    kept = sum(record.stem in before for record in records)
+    told = f" ({kept} were there; --overwrite makes them anew)" if kept else ""
+    print(f"{len(records)} hazy images in {args.output}{told}")
     return left_out(problems)

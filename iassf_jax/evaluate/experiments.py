@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -103,10 +102,7 @@ def _train_and_score(run: Variant, folder: Path, results: Path, scored: dict[str
     if _is_evaluated(run, folder, results, scored):
         return False
     train_and_evaluate(run.config, folder)
-    if (results / _DONE).exists():  # of other images or weights: none of them may stay among the new ones
-        (results / _DONE).unlink()
-        for kind in ("dehazed", "fused", "hazy", "infrared", "clear"):
-            shutil.rmtree(results / kind, ignore_errors=True)
+    (results / _DONE).unlink(missing_ok=True)
     evaluate_run(folder, results, None, scored["split"], scored["limit"], with_baselines=scored["baselines"])
     write_bytes(results / _DONE, _done(run, folder, scored).encode())
     jax.clear_caches()  # the next variant is another program

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def evaluate_run(
 
     Args:
         checkpoint: folder of a training run, or weights in any form that `read_weights` takes.
-        output: folder for the results.
+        output: folder for the results; an earlier evaluation's results there are replaced.
         config: whose `data` and `eval` sections are used; default: the run's own.
         split: "train", "val", "test" or "all".
         limit: so many images, spread evenly; 0 for all.
@@ -84,6 +85,7 @@ def evaluate_run(
     examples = (pipeline.whole_example(source, i, settings.data.haze, settings.eval.seed) for i in indices)
     results = evaluation.predict(predictor, examples, settings.eval.batch_size)
     output, name = Path(output), weights.model["name"]
+    _clear(output)
     scores: Scores = {}
     shown: list[dict[str, Any]] = []
     sampled = evaluation.spread(len(indices), settings.eval.num_samples)
@@ -99,6 +101,16 @@ def evaluate_run(
     if found.problems:
         print(f"{len(found.problems)} files are left out:\n{format_problems(found.problems)}", file=sys.stderr)
     return 1 if found.problems else 0
+
+
+def _clear(output: Path) -> None:
+    """Removes an earlier evaluation's images, of which none may stay among the new ones, and what says it was whole."""
+    if not (output / "metrics.json").exists():
+        return
+    for name in ("metrics.json", "samples.png"):
+        (output / name).unlink(missing_ok=True)
+    for kind in ("dehazed", "fused", "hazy", "infrared", "clear"):
+        shutil.rmtree(output / kind, ignore_errors=True)
 
 
 def _settings(checkpoint: str | Path, config: ConfigDict | None) -> ConfigDict:
@@ -207,8 +219,11 @@ def _write_report(
 
 
 def _print_means(output: Path, scores: Scores) -> None:
-    first = means(next(iter(scores.values())))
-    print(f"{len(next(iter(scores.values())))} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
+    own = next(iter(scores.values()))
+    first = means(own)
+    print(f"{len(own)} images in {output}\n{'':8}{'hazy':>10}{'dehazed':>10}")
     for name in evaluation.SCORES:
         print(f"{name:8}{first.get(f'{name}_hazy', math.nan):>10.4f}{first.get(name, math.nan):>10.4f}")
+    if clear := sum(of_image["psnr_hazy"] == math.inf for of_image in own.values()):
+        print(f"{clear} images have no haze: they count in the dehazed PSNR alone")
     print(f"\n{read_means(output)}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from haze_images import smooth_image
+from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.data.haze import HazeParams, apply_haze, draw_haze
 from iassf_jax.data.haze.folder import haze_folder
@@ -78,6 +79,16 @@ def test_a_second_folder_into_the_same_output_keeps_the_records_of_the_first(tmp
     assert [record.stem for record in records] == ["z"]
     written = json.loads((tmp_path / "out" / "haze.json").read_text())["images"]
     assert sorted(written) == ["a", "b", "c.1", "grey", "z"]
+
+
+def test_a_kept_file_is_not_taken_for_the_haze_of_another_image(tmp_path, clear_folder, capsys):
+    haze_folder(clear_folder, tmp_path / "out", "homogeneous", 1)
+    images.write_image(tmp_path / "more" / "a.png", smooth_image(20, 30, 4))
+    records, problems = haze_folder(tmp_path / "more", tmp_path / "out", "homogeneous", 1)
+    assert not records and f"is of {clear_folder / 'a.png'}: choose another --output" in problems[0].reason
+    with pytest.raises(SystemExit, match="0"):
+        main(["haze", "--visible", str(clear_folder), "--output", str(tmp_path / "out"), "--kind", "homogeneous"])
+    assert "4 hazy images in" in (told := capsys.readouterr().out) and "(4 were there; --overwrite makes" in told
 
 
 def test_folder_does_not_invent_parameters_of_kept_files(tmp_path, clear_folder):

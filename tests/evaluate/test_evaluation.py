@@ -22,6 +22,7 @@ from iassf_jax.models import build_model
 from iassf_jax.report.pictures import sample_grid
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.loop import train_and_evaluate
+from iassf_jax.train.run_config import load_config
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -166,6 +167,20 @@ def test_baselines_stand_in_the_report_and_leave_the_runs_own_numbers_alone(run,
     assert float(row["psnr_hazy"]) == pytest.approx(float(psnr(hazy[None], clear[None])[0]), abs=0.01)
     assert fusion_scores(fused, infrared, clear)["Q_SCD"] == pytest.approx(expected["Q_SCD"])
     assert not (tmp_path / "without" / "hazy").exists()
+
+
+@pytest.mark.slow
+def test_nothing_of_an_earlier_evaluation_stays(run, tmp_path, capsys):
+    evaluate_run(run / "run", tmp_path, split="all", limit=3, with_baselines=True)
+    (tmp_path / "mine.txt").write_text("kept")
+    capsys.readouterr()
+    config = load_config(run / "run")
+    config.data.haze.kinds = ("none",)
+    evaluate_run(run / "run", tmp_path, config, split="all", limit=1)
+    assert len(list((tmp_path / "fused").iterdir())) == len(list((tmp_path / "dehazed").iterdir())) == 1
+    assert not any((tmp_path / kind).exists() for kind in ("hazy", "infrared", "clear"))
+    assert (tmp_path / "mine.txt").exists()
+    assert "1 images have no haze: they count in the dehazed PSNR alone" in capsys.readouterr().out
 
 
 def test_scores_of_names_that_are_no_utf_8_are_written(tmp_path):

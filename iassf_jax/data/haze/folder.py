@@ -60,7 +60,7 @@ class _Job:
         if self.depths is not None and not depths:
             return Problem(paths[0], "has no depth map of the same stem: add it, or use a haze kind without depth")
         if target.exists() and not self.overwrite:
-            return self._kept(target)
+            return self._kept(target, paths[0])
         # Of the stem alone, so that neither the order nor the other files matter.
         rng = np.random.default_rng([self.seed, zlib.crc32(stem.encode("utf-8", "surrogateescape"))])
         params = draw_haze(self.kind, rng, self.ranges)
@@ -73,12 +73,14 @@ class _Job:
         how = (depths[0], self.depth_meaning, self.depth_scale) if depths else ()
         return HazeRecord(stem, paths[0], self.seed, params, *how)
 
-    def _kept(self, target: Path) -> HazeRecord | Problem:
+    def _kept(self, target: Path, source: str) -> HazeRecord | Problem:
         record = self.known.get(target.stem)
         if record is None:
             return Problem(str(target), "is kept, but haze.json does not say how it was made: overwrite or remove it")
         if (known := record.params.kind) != self.kind:
             return Problem(str(target), f"is kept, but has haze {known!r}: choose another --output, or --overwrite")
+        if os.path.realpath(record.source) != os.path.realpath(source):
+            return Problem(str(target), f"is kept, but is of {record.source}: choose another --output, or --overwrite")
         return record
 
 
