@@ -151,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_inputs(args: argparse.Namespace) -> None:
     """Also keeps the GPUs for Ray's workers, where this process only hands out the work."""
+    from iassf_jax.fuse.pairs import NO_AFFIXES
+
     if args.pairs and (args.visible or args.infrared):
         raise UserError("--pairs names both sides: leave --visible and --infrared out")
     if not args.pairs and not (args.visible and args.infrared):
@@ -159,6 +161,10 @@ def _check_inputs(args: argparse.Namespace) -> None:
         raise UserError("--overwrite forgets what all shards of a table have made: leave --shard or --overwrite out")
     if not args.pairs and args.engine != "here":
         raise UserError("--engine is for tables: give --pairs")
+    if args.engine != "ray" and any(x is not None for x in (args.address, args.workers, args.gpus_per_worker)):
+        raise UserError("--address, --workers and --gpus-per-worker are for --engine ray: leave them out, or give it")
+    if args.pairs and (args.manifest or affixes(args) != NO_AFFIXES):
+        raise UserError("a table has a manifest and names its files: leave --manifest, prefixes and suffixes out")
     if args.engine == "ray":
         import jax
 

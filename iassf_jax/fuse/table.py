@@ -56,16 +56,15 @@ def read_pairs(path: str) -> list[Row]:
             )
         else:
             table = pa.parquet.read_table(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as error:
+        there = table.column_names
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: is no CSV or Parquet table ({str(error).splitlines()[0][:120]}): check it") from None
-    if missing := [name for name in _REQUIRED if name not in table.column_names]:
-        raise UserError(
-            f"{path}: has no column {' and '.join(missing)}, but {', '.join(table.column_names)}: rename columns"
-        )
-    columns = {name: table[name].cast(pa.string()).to_pylist() for name in _REQUIRED}
-    names = table["name"].cast(pa.string()).to_pylist() if "name" in table.column_names else None
+    if missing := [name for name in _REQUIRED if name not in there]:
+        raise UserError(f"{path}: has no column {' and '.join(missing)}, but {', '.join(there)}: rename columns")
+    columns = [_texts(path, table, name) for name in _REQUIRED]
+    names = _texts(path, table, "name") if "name" in there else None
     folder, rows = remote.parent(path), []
-    for i, (visible, infrared) in enumerate(zip(*columns.values(), strict=True)):
+    for i, (visible, infrared) in enumerate(zip(*columns, strict=True)):
         name = names[i] if names else remote.stem(visible or "")
         if not (visible and infrared and _is_name(name)):
             raise UserError(f"{path}: row {i + 1} has {name!r}, {visible!r}, {infrared!r}: give a name and two files")
@@ -74,6 +73,18 @@ def read_pairs(path: str) -> list[Row]:
         raise UserError(f"{path}: has no rows: list pairs of images in it")
     _refuse_twins(path, rows)
     return rows
+
+
+def _texts(path: str, table: Any, name: str) -> list[str | None]:
+    """The values of a column."""
+    pa = arrow()
+    try:
+        return table[name].cast(pa.string()).to_pylist()
+    except KeyError:
+        raise UserError(f"{path}: has two columns {name}: remove one") from None
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0][:120]
+        raise UserError(f"{path}: the column {name} is no text in UTF-8 ({why}): write names and paths") from None
 
 
 def _is_name(name: str | None) -> bool:

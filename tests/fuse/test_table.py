@@ -142,12 +142,23 @@ def test_urls_are_read_and_written(weights, tmp_path):
         ("visible,infrared,name\na.png,b.png,../x\n", "row 1 has '../x'"),
         ("visible,infrared\na/x.png,b.png\nc/x.png,d.png\n", "two pairs are named 'x'"),
         ("visible,infrared,name\na,b,x\nc,d,dehazed/x\n", "'dehazed/x' is where the dehazed image of 'x' goes"),
+        ("visible,infrared,visible\na,b,c\n", "has two columns visible: remove one"),
+        (b"visible,infr\xffared\na,b\n", "is no CSV or Parquet table"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, text, words):
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=words) as error:
         table.read_pairs(str(tmp_path / "t.csv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [b"\xff.png", ["a.png"], {"path": "a.png"}])
+def test_columns_without_text_are_refused(tmp_path, value):
+    path = str(tmp_path / "t.parquet")
+    pa.parquet.write_table(pa.table({"visible": ["a.png"], "infrared": [value]}), path)
+    with pytest.raises(UserError, match="the column infrared is no text in UTF-8") as error:
+        table.read_pairs(path)
     assert "\n" not in str(error.value)
 
 
@@ -165,6 +176,11 @@ def test_names_are_words_and_paths_begin_at_the_table(tmp_path):
         (["--pairs", "pairs.csv", "--visible", "vi"], "leave --visible"),
         (["--visible", "vi"], "what shall be fused"),
         (["--visible", "vi", "--infrared", "ir", "--engine", "ray"], "--engine is for tables"),
+        (["--pairs", "pairs.csv", "--address", "auto"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--workers", "2"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--gpus-per-worker", "0"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--manifest"], "leave --manifest, prefixes and suffixes out"),
+        (["--pairs", "pairs.csv", "--infrared-suffix", "_ir"], "leave --manifest, prefixes and suffixes out"),
         (["--pairs", "none.csv"], "none.csv: no such file"),
         (["--pairs", "vi/p00.png"], "is no CSV or Parquet table"),
         (["--pairs", "nowhere://x/p.csv"], "use a path, s3://"),
