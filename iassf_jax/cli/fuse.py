@@ -174,7 +174,7 @@ def _check_inputs(args: argparse.Namespace) -> None:
 def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.bulk import fuse_table, here
     from iassf_jax.fuse.files import Options
-    from iassf_jax.fuse.table import FAILURES
+    from iassf_jax.fuse.table import failures_path
 
     options = Options(args.save, shard=args.shard, damaged=args.damaged == "read", **how)
     engine = here
@@ -183,11 +183,12 @@ def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int
 
         engine = ray_engine(args.address, args.gpus_per_worker, args.workers)
     with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
-        made, there, failed = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
+        made, there, failed, notes = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
     known = f" ({there} {'was' if there == 1 else 'were'} there)" if there else ""
     print(f"{made} fused image{'s' * (made != 1)} in {args.output}{known}")
+    tell(notes)
     if failed:
-        print(f"{failed} left out, with reasons: {args.output}/{FAILURES}", file=sys.stderr)
+        print(f"{failed} left out, with reasons: {failures_path(args.output, args.shard)}", file=sys.stderr)
     return 1 if failed else 0
 
 
