@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from iassf_jax.data.notes import Kinds, Note
+
 Commands = Any
 """What `ArgumentParser.add_subparsers` gives."""
 
@@ -106,15 +108,12 @@ def shown(bar: tqdm) -> Callable[[int, int], None]:
     return show
 
 
-def tell(notes: Iterable[tuple[str, Any]]) -> None:
-    """One line for each kind of note, with the first file's details."""
-    kinds: dict[str, list[tuple[str, Any]]] = {}
-    for path, note in notes:
-        kinds.setdefault(note.about, []).append((path, note))
-    for about, found in kinds.items():
-        path, note = found[0]
-        first = f"{path}: {note}" if len(found) == 1 else f"{len(found)} pairs: {about}; the first: {path}"
-        print(f"note: {first}" + (f" ({note.detail})" if note.detail and len(found) > 1 else ""), file=sys.stderr)
+def tell(notes: Iterable[tuple[str, Note]] | Kinds) -> None:
+    """One line for each kind of note, with the first file's details; of notes with their files, or their `Kinds`."""
+    kinds = notes if isinstance(notes, Kinds) else Kinds(notes)
+    for about, (count, path, note) in kinds.items():
+        first = f"{path}: {note}" if count == 1 else f"{count} pairs: {about}; the first: {path}"
+        print(f"note: {first}" + (f" ({note.detail})" if note.detail and count > 1 else ""), file=sys.stderr)
 
 
 def left_out(problems: Sequence[Any], what: str = "left out") -> int:

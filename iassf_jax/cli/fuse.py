@@ -151,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_inputs(args: argparse.Namespace) -> None:
     """Also keeps the GPUs for Ray's workers, where this process only hands out the work."""
+    from iassf_jax.fuse.pairs import NO_AFFIXES
+
     if args.pairs and (args.visible or args.infrared):
         raise UserError("--pairs names both sides: leave --visible and --infrared out")
     if not args.pairs and not (args.visible and args.infrared):
@@ -159,6 +161,10 @@ def _check_inputs(args: argparse.Namespace) -> None:
         raise UserError("--overwrite forgets what all shards of a table have made: leave --shard or --overwrite out")
     if not args.pairs and args.engine != "here":
         raise UserError("--engine is for tables: give --pairs")
+    if args.engine != "ray" and any(x is not None for x in (args.address, args.workers, args.gpus_per_worker)):
+        raise UserError("--address, --workers and --gpus-per-worker are for --engine ray: leave them out, or give it")
+    if args.pairs and (args.manifest or affixes(args) != NO_AFFIXES):
+        raise UserError("a table has a manifest and names its files: leave --manifest, prefixes and suffixes out")
     if args.engine == "ray":
         import jax
 
@@ -168,7 +174,7 @@ def _check_inputs(args: argparse.Namespace) -> None:
 def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.bulk import fuse_table, here
     from iassf_jax.fuse.files import Options
-    from iassf_jax.fuse.table import FAILURES
+    from iassf_jax.fuse.table import failures_path
 
     options = Options(args.save, shard=args.shard, damaged=args.damaged == "read", **how)
     engine = here
@@ -177,11 +183,12 @@ def _run_table(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int
 
         engine = ray_engine(args.address, args.gpus_per_worker, args.workers)
     with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
-        made, there, failed = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
+        made, there, failed, notes = fuse_table(fuser, args.pairs, args.output, options, engine, shown(bar))
     known = f" ({there} {'was' if there == 1 else 'were'} there)" if there else ""
     print(f"{made} fused image{'s' * (made != 1)} in {args.output}{known}")
+    tell(notes)
     if failed:
-        print(f"{failed} left out, with reasons: {args.output}/{FAILURES}", file=sys.stderr)
+        print(f"{failed} left out, with reasons: {failures_path(args.output, args.shard)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,6 +1,7 @@
 """What a user should know of a file that was used all the same."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _OPTIONS = re.compile(r" \((?:[a-z_]+, )?--[^)]*\)")
@@ -19,3 +20,17 @@ class Note(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.about} ({self.detail})" if self.detail else self.about
+
+
+class Kinds(dict[str, tuple[int, str, Note]]):
+    """By the `about` of notes: how many files have one, and the first with its note."""
+
+    def __init__(self, notes: Iterable[tuple[str, Note]] = ()) -> None:
+        super().__init__()
+        for path, note in notes:
+            self.add(path, note)
+
+    def add(self, path: str, note: Note) -> None:
+        """Counts another one."""
+        count, *first = self.get(note.about, (0, path, note))
+        self[note.about] = (count + 1, *first)

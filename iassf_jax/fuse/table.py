@@ -1,9 +1,11 @@
 """Tables of pairs to fuse, and the tables of what was made of them (Parquet)."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from iassf_jax.errors import UserError
 from iassf_jax.fuse.pairs import EXTRAS
 
 MANIFEST = "manifest"
-FAILURES = "failures.parquet"
 _REQUIRED = ("visible", "infrared")
 
 
@@ -24,6 +25,10 @@ class Row:
     name: str
     visible: str
     infrared: str
+
+    def places(self) -> tuple[str, str]:
+        """Of both files, to compare: a file of this machine has one, however its folder is written."""
+        return _place(self.visible), _place(self.infrared)
 
 
 def arrow() -> Any:
@@ -56,16 +61,15 @@ def read_pairs(path: str) -> list[Row]:
             )
         else:
             table = pa.parquet.read_table(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as error:
+        there = table.column_names
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: is no CSV or Parquet table ({str(error).splitlines()[0][:120]}): check it") from None
-    if missing := [name for name in _REQUIRED if name not in table.column_names]:
-        raise UserError(
-            f"{path}: has no column {' and '.join(missing)}, but {', '.join(table.column_names)}: rename columns"
-        )
-    columns = {name: table[name].cast(pa.string()).to_pylist() for name in _REQUIRED}
-    names = table["name"].cast(pa.string()).to_pylist() if "name" in table.column_names else None
+    if missing := [name for name in _REQUIRED if name not in there]:
+        raise UserError(f"{path}: has no column {' and '.join(missing)}, but {', '.join(there)}: rename columns")
+    columns = [_texts(path, table, name) for name in _REQUIRED]
+    names = _texts(path, table, "name") if "name" in there else None
     folder, rows = remote.parent(path), []
-    for i, (visible, infrared) in enumerate(zip(*columns.values(), strict=True)):
+    for i, (visible, infrared) in enumerate(zip(*columns, strict=True)):
         name = names[i] if names else remote.stem(visible or "")
         if not (visible and infrared and _is_name(name)):
             raise UserError(f"{path}: row {i + 1} has {name!r}, {visible!r}, {infrared!r}: give a name and two files")
@@ -74,6 +78,18 @@ def read_pairs(path: str) -> list[Row]:
         raise UserError(f"{path}: has no rows: list pairs of images in it")
     _refuse_twins(path, rows)
     return rows
+
+
+def _texts(path: str, table: Any, name: str) -> list[str | None]:
+    """The values of a column."""
+    pa = arrow()
+    try:
+        return table[name].cast(pa.string()).to_pylist()
+    except KeyError:
+        raise UserError(f"{path}: has two columns {name}: remove one") from None
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0][:120]
+        raise UserError(f"{path}: the column {name} is no text in UTF-8 ({why}): write names and paths") from None
 
 
 def _is_name(name: str | None) -> bool:
@@ -93,6 +109,47 @@ def _refuse_twins(path: str, rows: Sequence[Row]) -> None:
             raise UserError(f"{path}: {row.name!r} is where the {folder} image of {rest!r} goes: name it otherwise")
 
 
+def _place(path: str) -> str:
+    folder, name = os.path.split(path)
+    return path if remote.is_url(path) else f"{_real(folder)}/{name}"
+
+
+@functools.lru_cache(4096)
+def _real(folder: str) -> str:
+    return Path(os.path.realpath(folder)).as_posix().rstrip("/")
+
+
+def keep_inputs(output: str, rows: Sequence[Row]) -> None:
+    """Raises UserError where a result, of whatever kind, would take the place of a file of the table."""
+    _real.cache_clear()  # links may have changed since the last table
+    root = output.rstrip("/") if remote.is_url(output) else _real(output)
+    inside = {place for row in rows for place in row.places() if place.startswith(f"{root}/")}
+    for row in rows if inside else ():
+        for path in (f"{row.name}.png", *(f"{kind}/{row.name}.png" for kind in EXTRAS)):
+            if f"{root}/{path}" in inside:
+                raise UserError(f"{output}/{path}: is an input and would be overwritten: choose another --output")
+
+
+def keep_others(output: str, rows: Sequence[Row], save: Sequence[str]) -> None:
+    """Raises UserError where a local folder has images of these names but no manifest; begins one."""
+    manifest = Path(output, MANIFEST)
+    if manifest.is_dir():
+        return
+    for row in rows:
+        for kind in ("", *save):
+            if (path := Path(output, kind, f"{row.name}.png")).exists():
+                raise UserError(f"{path}: is there already: choose another --output, or --overwrite")
+    try:
+        manifest.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}): choose another --output") from None
+
+
+def failures_path(output: str, shard: tuple[int, int]) -> str:
+    """Of the table of what the last call could not fuse; each shard has its own."""
+    return f"{output}/failures{'' if shard[1] == 1 else f'-{shard[0]}-of-{shard[1]}'}.parquet"
+
+
 def write_table(path: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Writes rows as Parquet."""
     pa = arrow()
@@ -108,27 +165,47 @@ def part_path(output: str, names: Sequence[str]) -> str:
     return f"{output}/{MANIFEST}/{digest}.parquet"
 
 
-def made_before(output: str, about: Mapping[str, Any]) -> set[str]:
-    """Names that earlier runs have made with the weights and settings of `about`.
+def made_before(output: str, about: Mapping[str, Any], rows: Sequence[Row], save: Sequence[str]) -> set[str]:
+    """Names of the rows that earlier runs have made, with the images that `save` asks for.
 
     Raises:
-        UserError: something else was made there.
+        UserError: other weights or settings than those of `about` made something there, or other files one of the rows.
     """
-    pa, found = arrow(), set()
+    there = set()
+    for name, (_, other, saved) in _newest(output, about, {row.name: row for row in rows}, set(save)).items():
+        if not (remote.is_url(output) or Path(output, f"{name}.png").is_file()):
+            continue  # asking a store for every file would take longer than many of them
+        if other:
+            raise UserError(f"{output}/{name}.png: was made from {other}: choose another --output, or --overwrite")
+        if saved:
+            there.add(name)
+    return there
+
+
+def _newest(
+    output: str, about: Mapping[str, Any], rows: Mapping[str, Row], save: set[str]
+) -> dict[str, tuple[float, str, bool]]:
+    """What the manifest tells last of rows: the time, the files if they are others, and whether all was saved."""
+    pa, found = arrow(), {}
     for path in remote.files_in(f"{output}/{MANIFEST}", ".parquet"):
         try:
             table = pa.parquet.read_table(pa.BufferReader(remote.read_bytes(path)))
             other = [name for name in about if any(x != about[name] for x in table[name].unique().to_pylist())]
-            names = table["name"].to_pylist()
+            columns = [table[name].to_pylist() for name in ("time", "name", "visible", "infrared")]
         except (pa.ArrowInvalid, KeyError, OSError):
             raise UserError(f"{path}: is damaged: remove it, and its pairs are made anew") from None
         if other:
             what = " and ".join(name.removesuffix("_sha256") for name in other)
             raise UserError(f"{path}: results of other {what} are there: choose another --output, or --overwrite")
-        found.update(names)
-    if remote.is_url(output):
-        return found  # asking for every file would take longer than many of them
-    return {name for name in found if Path(output, f"{name}.png").is_file()}
+        saved = table["saved"].to_pylist() if "saved" in table.column_names else [""] * table.num_rows
+        for kinds, time, *record in zip(saved, *columns, strict=True):
+            made = Row(*record)
+            row = rows.get(made.name)
+            if row and time >= found.get(row.name, (0,))[0]:
+                same = made == row or made.places() == row.places()
+                files = "" if same else f"{made.visible} and {made.infrared}"
+                found[row.name] = time, files, save.issubset(kinds.split(","))
+    return found
 
 
 def forget(output: str) -> None:

@@ -44,8 +44,8 @@ def write_pairs(folder, stems, size=(20, 30)):
         images.write_image(folder / "ir" / f"{stem}.png", rng.integers(0, 255, size, np.uint8))
 
 
-def write_csv(folder, stems):
-    lines = [f"vi/{stem}.png,ir/{stem}.png" for stem in stems]
+def write_csv(folder, stems, infrared="ir"):
+    lines = [f"vi/{stem}.png,{infrared}/{stem}.png" for stem in stems]
     (folder / "pairs.csv").write_text("\n".join(["visible,infrared", *lines]) + "\n")
 
 
@@ -101,6 +101,95 @@ def test_what_fails_is_in_a_table_of_its_own(fuse):
     assert not pa.parquet.read_table("out/failures.parquet").num_rows
 
 
+def test_inputs_and_images_of_others_stay(fuse):
+    before = contents("vi")
+    Path("link").symlink_to("vi", target_is_directory=True)
+    for output in ("vi", "ir/../vi", "link"):
+        message = fuse("--pairs", "pairs.csv", "--output", output, "--overwrite")[2]
+        assert "p00.png: is an input and would be overwritten" in message and "\n" not in message
+    Path("out").mkdir()
+    Path("out/p03.png").write_bytes(b"another's")
+    message = fuse("--pairs", "pairs.csv", "--output", "out")[2]
+    assert "p03.png: is there already: choose another --output, or --overwrite" in message
+    assert contents("out") == {"p03.png": b"another's"} and contents("vi") == before
+    assert fuse("--pairs", "pairs.csv", "--output", "out", "--overwrite")[0] == 0
+
+
+def test_extras_do_not_replace_inputs(tmp_path):
+    row = table.Row("a", f"{tmp_path}/panel/a.png", "s3://x/out/a.png")
+    for output, path in ((str(tmp_path), "panel/a.png"), ("s3://x/out/", "a.png")):
+        with pytest.raises(UserError, match=f"{path}: is an input"):
+            table.keep_inputs(output, [row])
+    table.keep_inputs(f"{tmp_path}/panel/a", [row])
+
+
+def test_what_a_killed_run_left_is_made_again(fuse, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "write_table", lambda *_: sys.exit("killed"))
+        assert fuse("--pairs", "pairs.csv", "--output", "out")[2] == "killed"
+    assert len(contents("out")) == 6 and not manifest("out")
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1] == "6 fused images in out\n"
+
+
+def test_other_files_of_the_same_names_are_refused(fuse, monkeypatch):
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.chdir("vi")
+        assert fuse("--pairs", "../pairs.csv", "--output", "../out")[1].endswith("(6 were there)\n")
+    Path("day2").symlink_to("ir", target_is_directory=True)
+    write_csv(Path(), STEMS, infrared="day2")
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1].endswith("(6 were there)\n")
+    Path("day2").unlink()
+    code, out, message = fuse("--pairs", "pairs.csv", "--output", "out")
+    assert code == 1 and not out and "\n" not in message
+    assert f"p00.png: was made from {Path('vi').absolute()}/p00.png and {Path('ir').absolute()}/p00.png:" in message
+    Path("ir").rename("day2")
+    Path("out/p00.png").unlink()
+    assert "p01.png: was made from" in fuse("--pairs", "pairs.csv", "--output", "out")[2]
+    for stem in STEMS:
+        Path("out", f"{stem}.png").unlink(missing_ok=True)
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1] == "6 fused images in out\n"
+    assert fuse("--pairs", "pairs.csv", "--output", "out")[1].endswith("(6 were there)\n")
+
+
+def test_what_is_saved_later_is_made_later(fuse):
+    run = ("--pairs", "pairs.csv", "--output", "out")
+    assert fuse(*run, "--shard", "1/2")[0] == fuse(*run, "--shard", "2/2")[0] == 0
+    for path in Path("out/manifest").iterdir():  # as they were written before there was such a column
+        pa.parquet.write_table(pa.parquet.read_table(path).drop_columns(["saved", "notes"]), path)
+    assert fuse(*run, "--save", "dehazed,panel")[1] == "6 fused images in out\n"
+    assert contents("out").keys() == contents("out/dehazed").keys() == contents("out/panel").keys()
+    for kinds in ("panel", "panel,dehazed"):
+        assert fuse(*run, "--save", kinds)[1].endswith("(6 were there)\n")
+    assert fuse(*run)[1].endswith("(6 were there)\n")
+
+
+def test_each_shard_has_its_failures(fuse):
+    Path("vi/p01.png").write_bytes(b"no image")
+    for shard, code in (("2/2", 1), ("1/2", 0)):
+        assert fuse("--pairs", "pairs.csv", "--output", "out", "--shard", shard)[0] == code
+    assert [path.name for path in Path("out").glob("failures*")] == ["failures-2-of-2.parquet"]
+    assert pa.parquet.read_table("out/failures-2-of-2.parquet")["name"].to_pylist() == ["p01"]
+    assert "out/failures-2-of-2.parquet" in fuse("--pairs", "pairs.csv", "--output", "out", "--shard", "2/2")[2]
+
+
+def test_notes_are_told_once_and_kept(fuse):
+    for stem in STEMS[:2]:
+        images.write_image(Path("ir", f"{stem}.png"), np.arange(600, dtype=np.uint16).reshape(20, 30))
+    errors = fuse("--pairs", "pairs.csv", "--output", "out")[2]
+    (line,) = [line for line in errors.splitlines() if line.startswith("note: ")]
+    assert line.startswith("note: 2 pairs: ") and "the first: " in line and "p00.png" in line
+    notes = {row["name"]: row["notes"] for row in manifest("out")}
+    assert "percentile" in notes["p00"] and "percentile" in notes["p01"] and notes["p02"] == ""
+
+
+def test_a_file_is_not_its_own_partner(fuse):
+    write_csv(Path(), STEMS, infrared="ir/../vi")
+    code, out, _ = fuse("--pairs", "pairs.csv", "--output", "out")
+    reasons = pa.parquet.read_table("out/failures.parquet")["reason"].to_pylist()
+    assert code == 1 and out.startswith("0 ") and len(reasons) == 6 and "is given for both sides" in reasons[0]
+
+
 def test_other_settings_are_refused_and_shards_add_up(fuse):
     assert fuse("--pairs", "pairs.csv", "--output", "out", "--shard", "2/2")[1].startswith("3 fused")
     message = fuse("--pairs", "pairs.csv", "--output", "out", "--infrared-strength", "0.5")[2]
@@ -128,9 +217,9 @@ def test_urls_are_read_and_written(weights, tmp_path):
 
     fuser = Fuser(read_weights([str(weights)]))
     run = (fuser, "memory://in/pairs.parquet", "memory://out", Options())
-    assert bulk.fuse_table(*run) == (1, 0, 1)
+    assert bulk.fuse_table(*run)[:3] == (1, 0, 1)
     assert images.decode_image("x", store.cat_file("/out/x/one.png")).shape == (20, 30, 3)
-    assert bulk.fuse_table(*run) == (0, 1, 1)
+    assert bulk.fuse_table(*run)[:3] == (0, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +231,23 @@ def test_urls_are_read_and_written(weights, tmp_path):
         ("visible,infrared,name\na.png,b.png,../x\n", "row 1 has '../x'"),
         ("visible,infrared\na/x.png,b.png\nc/x.png,d.png\n", "two pairs are named 'x'"),
         ("visible,infrared,name\na,b,x\nc,d,dehazed/x\n", "'dehazed/x' is where the dehazed image of 'x' goes"),
+        ("visible,infrared,visible\na,b,c\n", "has two columns visible: remove one"),
+        (b"visible,infr\xffared\na,b\n", "is no CSV or Parquet table"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, text, words):
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=words) as error:
         table.read_pairs(str(tmp_path / "t.csv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [b"\xff.png", ["a.png"], {"path": "a.png"}])
+def test_columns_without_text_are_refused(tmp_path, value):
+    path = str(tmp_path / "t.parquet")
+    pa.parquet.write_table(pa.table({"visible": ["a.png"], "infrared": [value]}), path)
+    with pytest.raises(UserError, match="the column infrared is no text in UTF-8") as error:
+        table.read_pairs(path)
     assert "\n" not in str(error.value)
 
 
@@ -165,6 +265,11 @@ def test_names_are_words_and_paths_begin_at_the_table(tmp_path):
         (["--pairs", "pairs.csv", "--visible", "vi"], "leave --visible"),
         (["--visible", "vi"], "what shall be fused"),
         (["--visible", "vi", "--infrared", "ir", "--engine", "ray"], "--engine is for tables"),
+        (["--pairs", "pairs.csv", "--address", "auto"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--workers", "2"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--gpus-per-worker", "0"], "are for --engine ray"),
+        (["--pairs", "pairs.csv", "--manifest"], "leave --manifest, prefixes and suffixes out"),
+        (["--pairs", "pairs.csv", "--infrared-suffix", "_ir"], "leave --manifest, prefixes and suffixes out"),
         (["--pairs", "none.csv"], "none.csv: no such file"),
         (["--pairs", "vi/p00.png"], "is no CSV or Parquet table"),
         (["--pairs", "nowhere://x/p.csv"], "use a path, s3://"),
