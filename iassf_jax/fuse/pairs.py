@@ -55,6 +55,10 @@ class Item:
             return self.root / kind / self.target.relative_to(self.root)
         return self.target.with_name(f"{self.target.stem}_{kind}.png")
 
+    def name(self, kind: str) -> str:
+        """The same, by the way from the folder of the manifest."""
+        return str(self.output(kind).relative_to(self.root or self.target.parent))
+
 
 @dataclasses.dataclass(frozen=True)
 class _File:
