@@ -74,20 +74,13 @@ def score_folders(
         raise UserError(f"no image could be scored; the first of {len(problems)}: {first.path}: {first.reason}")
     columns, absent = fusion_columns(model is not None, bool(published))
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
-    about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
     lacking = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
-    about["pairs without a fused image"] = lacking
+    about |= {f"fused by {name}": folder for name, folder in methods}
+    about |= {"left out": len(problems), "pairs without a fused image": lacking}
     rows = [Method(name, of_method) for name, of_method in scores.items()]
-    files = write_report(
-        Path(output),
-        "Fusion metrics",
-        rows,
-        (*(DEHAZING_METRICS if dehazed else ()), *columns),
-        about={name: str(value) for name, value in about.items()},
-        absent=absent,
-        published=published,
-        grids=_grids(rows, jobs),
-    )
+    columns = (*(DEHAZING_METRICS if dehazed else ()), *columns)
+    shown = {"about": {name: str(value) for name, value in about.items()}, "grids": _grids(rows, jobs)}
+    files = write_report(Path(output), "Fusion metrics", rows, columns, absent=absent, published=published, **shown)
     return files, problems, lacking
 
 
