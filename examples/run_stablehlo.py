@@ -42,9 +42,11 @@ def main() -> None:
 
 def read(path: str, mode: int) -> np.ndarray:
     """uint8[H, W, 3], R, G, B, or uint8[H, W, 1]."""
-    image = cv2.imread(path, mode)
+    image = cv2.imread(path, mode | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         sys.exit(f"{path}: is no image")
+    if image.dtype != np.uint8:
+        sys.exit(f"{path}: holds {image.dtype} values: convert it to 8 bits as you would show it")
     return image[..., ::-1] if image.ndim == 3 else image[..., None]
 
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 from iassf_jax.cli.arguments import Commands, at_least, command
+from iassf_jax.errors import UserError
 
 
 def add(commands: Commands) -> None:
@@ -23,7 +24,7 @@ def add(commands: Commands) -> None:
         metavar="WEIGHTS",
         help="take the mean of fine-tuned weights and those they began with: keeps what those know",
     )
-    convert.add_argument("--share", type=float, default=0.5, help="of the fine-tuned weights in the mean (%(default)s)")
+    convert.add_argument("--share", type=float, help="of the fine-tuned weights in the mean (default: 0.5)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,9 +32,12 @@ def run(args: argparse.Namespace) -> None:
     from iassf_jax.weights.fit import averaged, with_prompt_size
     from iassf_jax.weights.formats import read_weights, write_weights
 
+    if args.share is not None and not args.average_with:
+        raise UserError("--share is of a mean: give --average-with too")
     weights = read_weights(args.source)
     if args.average_with:
-        weights = averaged(weights, read_weights([args.average_with]), args.share)
+        share = 0.5 if args.share is None else args.share
+        weights = averaged(weights, read_weights([args.average_with]), share)
     if args.prompt_size:
         weights = with_prompt_size(weights, args.prompt_size)
     if args.dtype:

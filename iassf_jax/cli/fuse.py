@@ -23,6 +23,7 @@ from iassf_jax.errors import UserError
 from iassf_jax.weights import shipped
 
 EXTRAS = ("dehazed", "haze", "panel")
+_SMOOTHING = 0.9
 _FIRST = "compiling (some seconds, once per size and machine)"
 
 
@@ -54,7 +55,11 @@ def add(commands: Commands) -> None:
         "--shard", default=(1, 1), type=_shard, metavar="I/N", help="every N-th pair from the I-th (1/N ... N/N)"
     )
     fuse.add_argument(
-        "--smoothing", type=share, default=0.9, metavar="SHARE", help="video: share of the frames before, 0 to below 1"
+        "--smoothing",
+        type=share,
+        default=_SMOOTHING,
+        metavar="SHARE",
+        help="video: share of the frames before, 0 to below 1",
     )
     place = fuse.add_argument_group("alignment", "of pairs that do not lie pixel on pixel")
     place.add_argument("--rig", metavar="FILE", help="what iassf-jax align wrote for these cameras")
@@ -207,6 +212,8 @@ def _placing(args: argparse.Namespace) -> Any:
 def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.files import Options, fuse_files
 
+    if args.smoothing != _SMOOTHING:
+        raise UserError("--smoothing is for videos: leave it out for images")
     read = {"damaged": args.damaged == "read", "affixes": affixes(args), "manifest": args.manifest}
     options = Options(args.save, shard=args.shard, **read, **how)
     with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
@@ -222,8 +229,10 @@ def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
 def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.video import fuse_videos
 
-    if args.save or args.manifest or args.shard != (1, 1):
-        raise UserError("--save, --manifest and --shard are for images: leave them out for videos")
+    given = args.save, args.manifest, args.shard != (1, 1), args.damaged == "read", *vars(affixes(args)).values()
+    if any(given):
+        options = "--save, --manifest, --shard, --damaged, prefixes and suffixes"
+        raise UserError(f"{options} are for images: leave them out for videos")
     if args.register:
         raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     with tqdm(unit="frame", desc=_FIRST, disable=None) as bar:

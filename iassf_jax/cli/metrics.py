@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 from tqdm import tqdm
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{len(args.fused)} --fused and {len(args.name)} --name: give each folder one name, or none")
     names = args.name or [os.path.basename(os.path.abspath(folder)) for folder in args.fused]
     with tqdm(unit="image", disable=None) as bar:
-        files, problems = score_folders(
+        files, problems, lacking = score_folders(
             list(zip(names, args.fused, strict=True)),
             args.visible,
             args.infrared,
@@ -50,4 +51,6 @@ def run(args: argparse.Namespace) -> int:
             progress=shown(bar),
         )
     print(f"{', '.join(path.name for path in files)} in {args.output}\n\n{read_means(args.output)}")
+    if lacking:
+        print(f"note: pairs without a fused image: {lacking}", file=sys.stderr)
     return left_out(problems, "images are left out")

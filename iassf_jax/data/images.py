@@ -327,8 +327,8 @@ def in_grey(values: Array) -> Array:
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 
-def write_image(path: PathLike, image: Array) -> None:
-    """Writes an image file as a whole or not at all; parent folders are made.
+def write_image(path: PathLike, image: Array) -> bytes:
+    """Writes an image file as a whole or not at all, and gives its content; parent folders are made.
 
     PNG, BMP, TIFF and WebP are written without loss, JPEG with OpenCV's quality 95.
 
@@ -349,7 +349,9 @@ def write_image(path: PathLike, image: Array) -> None:
         raise UserError(f"{path}: an array of shape {image.shape} is no image: pass [H, W] or [H, W, 3]")
     if image.dtype == np.uint16 and suffix not in _SUFFIXES_16_BIT:
         raise UserError(f"{path}: '{suffix}' cannot hold 16 bits: use .png or .tif, or bring the image to uint8")
-    write_bytes(path, encode_image(path, image, suffix))
+    data = encode_image(path, image, suffix)
+    write_bytes(path, data)
+    return data
 
 
 def encode_image(path: PathLike, image: Array, suffix: str, options: Sequence[int] = ()) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from iassf_jax import __version__
 from iassf_jax.data import images
 from iassf_jax.data.layouts import Problem, doubled, list_images
+from iassf_jax.data.orientation import exif_orientation, upright
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate.scores import COLUMNS, dehazing_scores, spread
 from iassf_jax.metrics import DEHAZING_METRICS, fusion_columns
@@ -38,7 +39,7 @@ def score_folders(
     workers: int = 2,
     published: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[Path], list[Problem]]:
+) -> tuple[list[Path], list[Problem], int]:
     """Scores every fused image that has a visible and an infrared partner of its name, and writes `report.html`.
 
     What is scored already, with the same files and settings, is taken from `output/scores.jsonl`.
@@ -55,7 +56,7 @@ def score_folders(
         progress: called with (done, total) images.
 
     Returns:
-        The files written, and what was left out, each with its reason.
+        The files written, what was left out, each with its reason, and how many pairs have no fused image.
 
     Raises:
         UserError: no image to score, or a folder or model that cannot be used.
@@ -64,7 +65,7 @@ def score_folders(
     model = ForestModel.load(nrqm_model) if nrqm_model else None
     sources = [_by_stem(folder) for folder in (visible, infrared)]
     jobs, problems = _jobs(methods, sources, dehazed)
-    settings = f"{__version__} {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
+    settings = f"{__version__} upright {color} {_digest([Path(nrqm_model)]) if nrqm_model else ''}"
     score = functools.partial(_score, color, model, settings, _Cache(Path(output) / SCORES_FILE))
     scores, failed = _scored(jobs, score, workers, progress)
     problems += failed
@@ -73,20 +74,14 @@ def score_folders(
         raise UserError(f"no image could be scored; the first of {len(problems)}: {first.path}: {first.reason}")
     columns, absent = fusion_columns(model is not None, bool(published))
     about = {"iassf_jax": __version__, "visible": visible, "infrared": infrared, "colour protocol": color}
-    about |= {f"fused by {name}": folder for name, folder in methods} | {"left out": len(problems)}
-    about["pairs without a fused image"] = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
+    lacking = len(sources[0].keys() & sources[1].keys() - {stem for _, stem, _ in jobs})
+    about |= {f"fused by {name}": folder for name, folder in methods}
+    about |= {"left out": len(problems), "pairs without a fused image": lacking}
     rows = [Method(name, of_method) for name, of_method in scores.items()]
-    files = write_report(
-        Path(output),
-        "Fusion metrics",
-        rows,
-        (*(DEHAZING_METRICS if dehazed else ()), *columns),
-        about={name: str(value) for name, value in about.items()},
-        absent=absent,
-        published=published,
-        grids=_grids(rows, jobs),
-    )
-    return files, problems
+    columns = (*(DEHAZING_METRICS if dehazed else ()), *columns)
+    shown = {"about": {name: str(value) for name, value in about.items()}, "grids": _grids(rows, jobs)}
+    files = write_report(Path(output), "Fusion metrics", rows, columns, absent=absent, published=published, **shown)
+    return files, problems, lacking
 
 
 def _score(
@@ -97,7 +92,7 @@ def _score(
         key = f"{settings} {_digest(paths)}"
         found = cache.get(key)
         if found is None:
-            fused, infrared, visible, *dehazed = map(_read, paths)
+            fused, infrared, visible, *dehazed = _read(*paths)
             found = fusion_scores(fused, infrared, visible, color, model)
             if dehazed:
                 found |= {COLUMNS[name]: x for name, x in _compared(dehazed[0], visible, paths[3]).items()}
@@ -173,12 +168,16 @@ def _jobs(
     return jobs, problems
 
 
-def _read(path: Path) -> np.ndarray:
-    """uint8[H, W] or uint8[H, W, 3] as stored; metrics are defined on 8-bit images."""
-    image = images.read_image(path)
-    if image.dtype == np.uint16:
-        raise UserError(f"{path}: has 16 bits, the metrics are defined on 8: convert it as you would show it")
-    return image
+def _read(fused: Path, infrared: Path, visible: Path, *more: Path) -> list[np.ndarray]:
+    """uint8[H, W] or uint8[H, W, 3] each; all upright where `fuse` turns the sources, else as they are stored."""
+    paths = (fused, infrared, visible, *more)
+    files = [images.read_file(path) for path in paths]
+    tags = [exif_orientation(data) for data in files]
+    found = [images.decode_image(path, data) for path, data in zip(paths, files, strict=True)]
+    for path, image in zip(paths, found, strict=True):
+        if image.dtype == np.uint16:
+            raise UserError(f"{path}: has 16 bits, the metrics are defined on 8: convert it as you would show it")
+    return [upright(image, tag) for image, tag in zip(found, tags, strict=True)] if tags[1] == tags[2] else found
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -206,7 +205,7 @@ class _Cache:
         for line in lines:
             try:
                 record = json.loads(line)
-                self._known[record["key"]] = {n: float("nan" if x is None else x) for n, x in record["scores"].items()}
+                self._known[record["key"]] = {name: float(x) for name, x in record["scores"].items()}
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
 
@@ -214,8 +213,8 @@ class _Cache:
         return self._known.get(key)
 
     def put(self, key: str, scores: Mapping[str, float]) -> None:
-        finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
-        line = json.dumps({"key": key, "scores": finite}) + "\n"
+        known = {name: value if np.isfinite(value) else str(value) for name, value in scores.items()}
+        line = json.dumps({"key": key, "scores": known}) + "\n"
         with self._path.open("a") as file:  # one write a line: threads do not mix
             file.write(line if self._ends_whole else "\n" + line)
         self._ends_whole = True
@@ -230,7 +229,7 @@ def _grids(methods: Sequence[Method], jobs: Sequence[Job]) -> list[Grid]:
     chosen = [common[i] for i in spread(len(common), _NUM_GRID_ROWS)]
     rows = []
     for stem in chosen:
-        _, infrared, visible, *_ = files[methods[0].name, stem]
-        fused = (files[method.name, stem][0] for method in methods)
-        rows.append([_read(path) for path in (visible, infrared, *fused)])
+        first, *others = (files[method.name, stem] for method in methods)
+        fused, infrared, visible, *more = _read(*first[:3], *(paths[0] for paths in others))
+        rows.append([visible, infrared, fused, *more])
     return [Grid(("visible", "infrared", *(method.name for method in methods)), rows, chosen)]

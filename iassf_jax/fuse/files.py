@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -135,7 +136,8 @@ def _fuse_items(
         if isinstance(outcome, UserError):
             problems.append(problem_from(item.visible, outcome))
         else:
-            made[item.stem], said = outcome
+            record, said = outcome
+            made[item.stem] = manifest.joined(item.stem, record)
             notes += [(item, note) for note in said]
         progress(len(there) + done, len(items))
         manifest.write(made, problems)
@@ -217,13 +219,16 @@ def _fuse(fuser: Fuser, pair: Prepared, strengths: Strengths) -> Result:
 
 
 def _write(save: Iterable[str], item: Item, pair: Prepared, notes: list[Note], inputs: str, result: Result) -> _Made:
-    """Writes the images, the fused one last: where it is, the others are. Gives the manifest's record."""
-    for kind, image in pictures(save, pair, result):
-        images.write_image(item.output(kind), image)
-    images.write_image(item.target, result.fused)
+    """Writes the images. Gives the manifest's record: of `files` the SHA-256, or None of what the network lacks."""
+    made: dict[str, str | None] = {}
+    for kind, image in [*pictures(save, pair, result), ("fused", result.fused)]:
+        made[item.name(kind)] = hashlib.sha256(images.write_image(item.output(kind), image)).hexdigest()
+    if lacking := [kind for kind in save if item.name(kind) not in made]:
+        notes.append(Note(f"the network gives no {' and no '.join(lacking)} image"))
+        made |= dict.fromkeys(map(item.name, lacking))
     files = {"visible": item.visible, "infrared": item.infrared, "fused": str(item.target)}
     said = {"notes": [str(note) for note in notes]} if notes else {}
-    return files | {"inputs_sha256": inputs} | said, notes
+    return files | {"inputs_sha256": inputs, "files": made} | said, notes
 
 
 def pictures(kinds: Iterable[str], pair: Prepared, result: Result) -> Iterator[tuple[str, np.ndarray]]:
@@ -286,18 +291,16 @@ def _done(items: Sequence[Item], manifest: Manifest, kinds: Sequence[str]) -> li
     manifest.refuse_other_work(item.stem for item in items)
     there = []
     for item in items:
-        files = [item.output(kind) for kind in kinds]
-        record = manifest.items.get(item.stem)
-        if record is None and not manifest.path.is_file() and (found := [file for file in files if file.exists()]):
-            raise UserError(f"{found[0]}: is there already: choose another --output, or --overwrite")
-        if record is None or not all(file.is_file() for file in files):
+        if not any(item.stem in items for items in manifest.items):
+            found = [item.output(kind) for kind in kinds if item.output(kind).exists()]
+            if found and not manifest.path.is_file():
+                raise UserError(f"{found[0]}: is there already: choose another --output, or --overwrite")
             continue
         try:
             inputs = HashedReads(images.read_file)
             inputs(item.visible), inputs(item.infrared)
         except UserError:
             continue  # told when its turn comes
-        if record.get("inputs_sha256", "") != inputs.sha256():
-            raise UserError(f"{item.target}: was made from other images: choose another --output, or --overwrite")
-        there.append(item)
+        if manifest.has(item.stem, [item.name(kind) for kind in kinds], inputs.sha256()):
+            there.append(item)
     return there

@@ -55,6 +55,10 @@ class Item:
             return self.root / kind / self.target.relative_to(self.root)
         return self.target.with_name(f"{self.target.stem}_{kind}.png")
 
+    def name(self, kind: str) -> str:
+        """The same, by the way from the folder of the manifest."""
+        return str(self.output(kind).relative_to(self.root or self.target.parent))
+
 
 @dataclasses.dataclass(frozen=True)
 class _File:
@@ -80,7 +84,7 @@ def find_items(
         affixes: of the names.
 
     Raises:
-        UserError: nothing to do, an input that would be overwritten, or an output that cannot be.
+        UserError: nothing to do, a file on both sides, an input that would be overwritten, or an output that cannot be.
     """
     if os.path.isfile(visible) and os.path.isfile(infrared):
         items, problems = [_single(visible, infrared, output)], []
@@ -100,6 +104,12 @@ def find_items(
                 f"{visible} and {infrared}: no visible and infrared image share a name, the first are called {names}: "
                 "name the two of a pair alike, or say what differs with --visible-suffix, --infrared-suffix, "
                 "--visible-prefix and --infrared-prefix"
+            )
+    for item in items:
+        if os.path.realpath(item.visible) == os.path.realpath(item.infrared):
+            raise UserError(
+                f"{item.visible}: is given for both sides: name an infrared image too, or say what differs in one "
+                "folder with --visible-suffix, --infrared-suffix, --visible-prefix and --infrared-prefix"
             )
     _check_inputs_stay(items, output)
     return items, problems

@@ -152,18 +152,24 @@ def summary_json(
 
 
 def means_text(summary: Mapping[str, Any]) -> str:
-    """The means of a summary's first table as aligned text, for terminals.
+    """The means of a summary's first table as aligned text, for terminals, "n of N" beside those over some images.
 
     Args:
         summary: what `summary_json` gives, as read from JSON.
     """
-    methods = summary["tables"][0]["methods"]
+    methods, total = (summary["tables"][0][part] for part in ("methods", "images"))
     names = [metric["name"] for metric in summary["metrics"] if metric["name"] not in summary["absent"]]
-    width = max(len(method["name"]) for method in methods)
-    lines = [" " * width + "".join(f"{name.removeprefix('dehazed '):>9}" for name in names)]
-    for method in methods:
-        values = ((method["scores"].get(name) or {}).get("mean", math.nan) for name in names)
-        lines.append(f"{method['name']:<{width}}" + "".join(f" {value:>8.3f}" for value in values))
+    columns = [["", *(method["name"] for method in methods)]]
+    for name in names:
+        found = [method["scores"].get(name) or {"mean": math.nan, "n": total} for method in methods]
+        counts = (f" ({x['n']} of {total})" if x["n"] < total else "" for x in found)
+        means = (f"{x['mean']:.3f}{count}" for x, count in zip(found, counts, strict=True))
+        columns.append([name.removeprefix("dehazed "), *means])
+    first, *widths = (max(map(len, column)) for column in columns)
+    lines = []
+    for name, *cells in zip(*columns, strict=True):
+        padded = (f" {cell:>{max(8, width)}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"{name:<{first}}" + "".join(padded))
     return "\n".join(lines)
 
 

@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from data.test_orientation import with_exif
 from iassf_jax.data import images
 from iassf_jax.data.haze import apply_haze, draw_haze
+from iassf_jax.data.orientation import upright
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import folders as module
 from iassf_jax.evaluate.baselines import average, baselines, dark_channel_dehazing, laplacian_pyramid, maximum
@@ -46,7 +48,7 @@ def summary(data):
 
 
 def test_methods_side_by_side_and_the_same_numbers_as_the_function(data):
-    files, problems = score(data, "mean", "max")
+    files, problems, _ = score(data, "mean", "max")
     assert not problems and (data / "out" / "report.html") in files
     text = (data / "out" / "scores.csv").read_text()
     fused, visible = (images.read_image(data / folder / "a.png") for folder in ("max", "vi"))
@@ -65,7 +67,7 @@ def test_dehazed_images_are_compared_with_the_visible_ones(data):
     assert mean["dehazed SSIM"]["mean"] < best["dehazed SSIM"]["mean"] == 1.0
     images.write_image(data / "grey" / "a.png", found[..., 0])
     images.write_image(data / "grey" / "b.png", found)
-    _, problems = score(data, "mean", dehazed=[data / "grey"])
+    _, problems, _ = score(data, "mean", dehazed=[data / "grey"])
     assert len(problems) == 1 and "give colour images" in problems[0].reason
 
 
@@ -88,12 +90,37 @@ def test_what_is_scored_is_not_scored_again(data, monkeypatch):
     assert len(calls) == 2
 
 
+def test_known_scores_are_those_of_the_first_time(data):
+    tables = []
+    for _ in range(2):
+        score(data, "mean", dehazed=[data / "vi"])  # of equal images: an infinite PSNR
+        tables.append((data / "out" / "scores.csv").read_text())
+    assert tables[0] == tables[1] and "inf" in tables[0]
+
+
+@pytest.mark.parametrize("tags, turned", [((1, 3, 3), True), ((3, 3, 3), True), ((3, 1, 3), False)])
+def test_images_lie_as_fuse_takes_them(data, monkeypatch, tags, turned):
+    """Of fused, infrared, visible: sources of one orientation are upright, as is what `fuse` makes of them."""
+    seen = []
+    monkeypatch.setattr(module, "fusion_scores", lambda *images: seen.extend(images[:3]) or {"Q_MI": 1.0})
+    files = [data / "mean/a.png", data / "ir/a.png", data / "vi/a.png"]
+    stored = [images.read_image(data / "mean/a.png"), images.read_image(data / "ir/a.bmp")]
+    stored.append(images.read_image(data / "vi/a.png"))
+    for path in (data / "mean/b.png", data / "ir/a.bmp", data / "ir/b.bmp"):
+        path.unlink()
+    for path, image, tag in zip(files, stored, tags, strict=True):
+        path.write_bytes(with_exif(".png", tag, image=image[..., ::-1] if image.ndim == 3 else image))
+    score(data, "mean")
+    for image, found, tag in zip(stored, seen, tags, strict=True):
+        np.testing.assert_array_equal(found, upright(image, tag if turned else 1))
+
+
 def test_an_image_that_one_method_lacks_is_listed(data):
     (data / "mean" / "a.png").unlink()
-    _, problems = score(data, "mean", "max")
+    _, problems, _ = score(data, "mean", "max")
     assert [p.reason for p in problems] == ["has no image 'a', which another method has"]
     assert summary(data)["about"]["pairs without a fused image"] == "0"
-    assert score(data, "mean")[1] == [] and summary(data)["about"]["pairs without a fused image"] == "1"
+    assert score(data, "mean")[1:] == ([], 1) and summary(data)["about"]["pairs without a fused image"] == "1"
 
 
 def test_what_cannot_be_scored_is_listed_and_the_rest_is_done(data):
@@ -103,7 +130,7 @@ def test_what_cannot_be_scored_is_listed_and_the_rest_is_done(data):
     images.write_image(data / "mean" / "b.png", np.zeros((48, 56, 3), np.uint16))
     with pytest.raises(UserError, match=r"no image could be scored; the first of 2: .*mean"):
         score(data, "mean")
-    _, problems = score(data, "mean", "max")
+    _, problems, _ = score(data, "mean", "max")
     reasons = {Path(p.path).parent.name + "/" + Path(p.path).name: p.reason for p in problems}
     assert "there is no visible and no infrared image of this name" in reasons["max/alone.png"]
     assert "48x56" in reasons["max/b.png"] and "16 bits" in reasons["mean/b.png"] and "mean/a.png" in reasons

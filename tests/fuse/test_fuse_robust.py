@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_leaves_whole_files_and_the_next_run_goes_on(folder
     def full(path, image):
         if "b.png" in str(path):
             raise UserError(f"{path}: cannot be written (No space left on device): check the disk")
-        write(path, image)
+        return write(path, image)
 
     monkeypatch.setattr(images, "write_image", full)
     made, _, reasons = fuse()

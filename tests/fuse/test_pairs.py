@@ -60,8 +60,18 @@ def test_any_depth_of_folders(here):
     results, left = found("s/**/vi/*.png", "s/**/ir/*.png", here)
     assert left == [] and set(results) == {f"{d}{stem}.png" for d in ("a/b/", "c/", "") for stem in "xy"}
     assert results["a/b/x.png"] == ("s/a/b/vi/x.png", "s/a/b/ir/x.png")
-    results, _ = found("s/**", "s/**", here / "none")  # every file with itself
-    assert results["a/b/vi/x.png"] == ("s/a/b/vi/x.png",) * 2
+    (here / "t").mkdir()
+    (here / "s").rename(here / "t/s")
+    put(here / "s/a/b/vi", ["x"])
+    assert found("t/s/**", "s/**", here)[0] == {"a/b/vi/x.png": ("t/s/a/b/vi/x.png", "s/a/b/vi/x.png")}
+
+
+def test_no_file_is_both_sides(here):
+    put(here / "d", ["1_vis", "1_ir"])
+    (here / "e").symlink_to("d")
+    for visible, infrared in (("d", "d"), ("d/*_vis.png", "d"), ("d/1_ir.png",) * 2, ("d", "e")):
+        with pytest.raises(UserError, match=r"d/1_\w+.png: is given for both sides: .*--visible-suffix"):
+            found(visible, infrared, here)
 
 
 def test_open_parts_of_names_and_fixed_names(here):
@@ -129,5 +139,6 @@ def test_brackets_in_names_of_folders(here):
 def test_a_result_never_takes_anothers_place(here):
     put(here / "v", ["a1x", "a2x"])
     put(here / "v", ["a1x"], suffix=".bmp")
-    results, left = found("v/*", "v/*", here)
-    assert set(results) == {"a2x.png"} and left == ["v/a1x.bmp", "v/a1x.bmp"]
+    put(here / "i", ["a1x", "a2x"])
+    results, left = found("v/*", "i/*", here)
+    assert set(results) == {"a2x.png"} and left == ["v/a1x.bmp"]

@@ -166,10 +166,31 @@ def test_damaged_videos_are_named_with_what_they_announce(tmp_path, capfd):
     assert capfd.readouterr().err == ""  # FFmpeg says it in many lines
 
 
-def test_the_command_keeps_what_was_made_and_gives_1(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def command(monkeypatch):
     monkeypatch.setattr("iassf_jax.fuse.fuser.load", lambda *args, **options: StubFuser())
     monkeypatch.setattr("iassf_jax.runtime.set_up", lambda: None)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets it
+
+
+@pytest.mark.parametrize(
+    "suffix, option, words",
+    [
+        ("avi", ["--damaged", "read"], "--damaged, .* are for images"),
+        ("avi", ["--infrared-suffix", "_ir"], "suffixes are for images"),
+        ("avi", ["--save", "panel"], "--save, .* are for images"),
+        ("png", ["--smoothing", "0"], "--smoothing is for videos"),
+    ],
+)
+@pytest.mark.usefixtures("command")
+def test_options_without_effect_are_refused(tmp_path, suffix, option, words):
+    output = tmp_path / f"out.{suffix}"
+    with pytest.raises(SystemExit, match=words):
+        main(["fuse", "--visible", f"a.{suffix}", "--infrared", f"b.{suffix}", "--output", str(output), *option])
+
+
+@pytest.mark.usefixtures("command")
+def test_the_command_keeps_what_was_made_and_gives_1(tmp_path, capsys):
     paths = [write(tmp_path / f"{n}.avi", [VISIBLE] * n, "MJPG") for n in (5, 3)]
     output = tmp_path / "o.mp4"
     with pytest.raises(SystemExit) as leave:

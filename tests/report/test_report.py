@@ -14,11 +14,11 @@ import pytest
 from iassf_jax.data.images import write_image
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate.run import _write_scores
-from iassf_jax.report import Grid, Method, Metric, read_scores, write_report
+from iassf_jax.report import Grid, Method, Metric, read_means, read_scores, write_report
 from iassf_jax.report.formats import escape_latex, escape_markdown, plain
 from iassf_jax.report.grids import choose_boxes, grid_rows
 from iassf_jax.report.plots import bubbles, violins
-from report_cases import AB, NAMES, Page, full, method, noisy, picture
+from report_cases import AB, CV, NAMES, Page, full, method, noisy, picture
 
 
 def test_files(tmp_path):
@@ -65,6 +65,16 @@ def test_summary_names_best_and_second(tmp_path):
     assert [row["best"] for row in summary["tables"][0]["methods"]] == [[], ["Q_AB/F"]]
     assert "not comparable" in summary["published"]["note"]
     assert summary["published"]["tables"]["II"]["rows"]["MRFS"]["Q_MI"] == 1.603
+
+
+def test_means_of_some_images_are_told_as_such(tmp_path):
+    methods = [method("A", [0.1, 0.3, 0.2]), method("longer name", [0.5, math.nan, math.nan])]
+    write_report(tmp_path, "T", methods, [AB, CV])
+    assert read_means(tmp_path).splitlines() == [
+        "                    Q_AB/F     Q_CV",
+        "A                    0.200      nan",
+        "longer name 0.500 (1 of 3)      nan",
+    ]
 
 
 def test_same_input_same_bytes(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tiny
+from data.test_orientation import with_exif
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.errors import UserError
@@ -222,6 +223,20 @@ def test_onnx_by_command_and_example(tmp_path, capsys, monkeypatch):
     export_by_command(weights, "onnx", "--size", 64, 96)
     assert "this size and batch only" in capsys.readouterr().out
     assert_example_fuses("run_onnx.py", weights, (64, 96), monkeypatch)
+
+
+@pytest.mark.parametrize("script", ["run_stablehlo.py", "run_onnx.py"])
+def test_examples_read_8_bits_as_they_are_stored(script, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    read = runpy.run_path(str(EXAMPLES / script))["read"]
+    scene = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    for name, image in (("colour", scene), ("grey", scene[..., 0])):
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(with_exif(".png", 3, image=image[..., ::-1] if image.ndim == 3 else image))
+        np.testing.assert_array_equal(read(str(path), int(image.ndim == 3)), image.reshape(8, 12, -1))
+    images.write_image(tmp_path / "raw.png", np.full((8, 12), 7000, np.uint16))
+    with pytest.raises(SystemExit, match="raw.png: holds uint16 values: convert it to 8 bits"):
+        read(str(tmp_path / "raw.png"), 0)
 
 
 def onnx_packages():

@@ -81,6 +81,12 @@ def test_the_command_takes_the_mean_with_the_weights_from_before(weights, tmp_pa
         averaged(weights, before, 2.0)
 
 
+def test_a_share_of_no_mean_is_refused(tmp_path):
+    with pytest.raises(SystemExit) as leave:
+        main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "other.safetensors"), "--share", "0.5"])
+    assert leave.value.code == "error: --share is of a mean: give --average-with too"
+
+
 def test_what_is_refused(weights):
     with pytest.raises(UserError, match="prompt size is 0"):
         with_prompt_size(weights, 0)
