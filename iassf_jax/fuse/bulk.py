@@ -88,8 +88,6 @@ class ChunkFuser:
         return {name: np.array([outcome[name] for outcome in outcomes], object) for name in _OUTCOME}
 
     def _read(self, row: Row) -> tuple[Prepared, list[Note], str]:
-        if len(set(row.places())) == 1:
-            raise UserError(f"{row.visible}: is given for both sides: name its partner")
         notes: list[Note] = []
         read = HashedReads(_read_image)
         pair = read_pair(row.visible, row.infrared, self.options.orient, self.options.damaged, notes, read)

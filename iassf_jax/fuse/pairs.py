@@ -84,7 +84,7 @@ def find_items(
         affixes: of the names.
 
     Raises:
-        UserError: nothing to do, a file on both sides, an input that would be overwritten, or an output that cannot be.
+        UserError: nothing to do, an input that would be overwritten, or an output that cannot be.
     """
     if os.path.isfile(visible) and os.path.isfile(infrared):
         items, problems = [_single(visible, infrared, output)], []
@@ -104,12 +104,6 @@ def find_items(
                 f"{visible} and {infrared}: no visible and infrared image share a name, the first are called {names}: "
                 "name the two of a pair alike, or say what differs with --visible-suffix, --infrared-suffix, "
                 "--visible-prefix and --infrared-prefix"
-            )
-    for item in items:
-        if os.path.realpath(item.visible) == os.path.realpath(item.infrared):
-            raise UserError(
-                f"{item.visible}: is given for both sides: name an infrared image too, or say what differs in one "
-                "folder with --visible-suffix, --infrared-suffix, --visible-prefix and --infrared-prefix"
             )
     _check_inputs_stay(items, output)
     return items, problems

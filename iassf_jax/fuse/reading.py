@@ -1,6 +1,7 @@
 """Reading the two files of a pair, and turning both the same way."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,8 @@ def read_pair(
     Raises:
         UserError: as `images.read_image`.
     """
+    if os.path.realpath(visible) == os.path.realpath(infrared):
+        notes.append(Note("one file is given for both sides: its grey values stand for the infrared image"))
     first, of_first = _read(visible, "visible", damaged, notes, read)
     second, of_second = _read(infrared, "infrared", damaged, notes, read)
     turns = orientations((of_first, of_second), orient, 1, notes)

@@ -66,14 +66,6 @@ def test_any_depth_of_folders(here):
     assert found("t/s/**", "s/**", here)[0] == {"a/b/vi/x.png": ("t/s/a/b/vi/x.png", "s/a/b/vi/x.png")}
 
 
-def test_no_file_is_both_sides(here):
-    put(here / "d", ["1_vis", "1_ir"])
-    (here / "e").symlink_to("d")
-    for visible, infrared in (("d", "d"), ("d/*_vis.png", "d"), ("d/1_ir.png",) * 2, ("d", "e")):
-        with pytest.raises(UserError, match=r"d/1_\w+.png: is given for both sides: .*--visible-suffix"):
-            found(visible, infrared, here)
-
-
 def test_open_parts_of_names_and_fixed_names(here):
     put(here / "d", ["1_vis", "1_ir", "2_vis", "2_ir", "3_vis"])
     results, left = found("d/*_vis.png", "d/*_ir.png", here)
