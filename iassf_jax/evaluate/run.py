@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from iassf_jax import __version__
 from iassf_jax.data import images, pipeline
 from iassf_jax.data.layouts import format_problems
+from iassf_jax.data.roots import split_roots
 from iassf_jax.errors import UserError
 from iassf_jax.evaluate import cost
 from iassf_jax.evaluate import scores as evaluation
@@ -38,6 +38,7 @@ from iassf_jax.weights.formats import Weights, read_weights
 
 # Method -> image -> metric -> value.
 Scores = dict[str, dict[str, dict[str, float]]]
+_KINDS = ("dehazed", "fused", "hazy", "infrared", "clear")
 
 
 def evaluate_run(
@@ -73,7 +74,8 @@ def evaluate_run(
     Raises:
         UserError: no usable checkpoint, data or model, or nothing can be written.
     """
-    settings = _settings(checkpoint, config)
+    settings, output = _settings(checkpoint, config), Path(output)
+    _check_output(output, settings.data)
     published_tables(published)  # refuses unknown names before the work
     forests = ForestModel.load(nrqm_model) if nrqm_model else None
     weights = read_weights([checkpoint])
@@ -84,8 +86,8 @@ def evaluate_run(
     indices = evaluation.spread(len(source), limit or len(source))
     examples = (pipeline.whole_example(source, i, settings.data.haze, settings.eval.seed) for i in indices)
     results = evaluation.predict(predictor, examples, settings.eval.batch_size)
-    output, name = Path(output), weights.model["name"]
     _clear(output)
+    name = weights.model["name"]
     scores: Scores = {}
     shown: list[dict[str, Any]] = []
     sampled = evaluation.spread(len(indices), settings.eval.num_samples)
@@ -103,14 +105,25 @@ def evaluate_run(
     return 1 if found.problems else 0
 
 
+def _check_output(output: Path, data: ConfigDict) -> None:
+    """Refuses folders of the data: results have the names of its images."""
+    written = {path.resolve() for path in (output, *(output / kind for kind in _KINDS))}
+    for root in split_roots(data.root) if data.source == "pairs" else ():
+        if Path(root).resolve() in written:
+            raise UserError(f"{output}: holds the data: choose another --output")
+
+
 def _clear(output: Path) -> None:
-    """Removes an earlier evaluation's images, of which none may stay among the new ones, and what says it was whole."""
-    if not (output / "metrics.json").exists():
+    """Removes the images that an earlier evaluation lists, of which none may stay among the new ones."""
+    try:
+        lines = (output / "metrics.csv").read_text(errors="replace").splitlines()
+    except OSError:
         return
     for name in ("metrics.json", "samples.png"):
         (output / name).unlink(missing_ok=True)
-    for kind in ("dehazed", "fused", "hazy", "infrared", "clear"):
-        shutil.rmtree(output / kind, ignore_errors=True)
+    for line in csv.DictReader(lines):
+        for kind in _KINDS:
+            (output / kind / f"{Path(line['image']).name}.png").unlink(missing_ok=True)
 
 
 def _settings(checkpoint: str | Path, config: ConfigDict | None) -> ConfigDict:

@@ -13,6 +13,7 @@ import pytest
 
 import tiny
 from iassf_jax.data import images
+from iassf_jax.errors import UserError
 from iassf_jax.evaluate import scores as evaluation
 from iassf_jax.evaluate.run import _write_scores, evaluate_run
 from iassf_jax.fuse.network import Predictor, images_to_uint8
@@ -169,17 +170,26 @@ def test_baselines_stand_in_the_report_and_leave_the_runs_own_numbers_alone(run,
     assert not (tmp_path / "without" / "hazy").exists()
 
 
+def test_results_do_not_go_where_the_data_lie(tmp_path):
+    config = tiny.get_config()
+    config.data.update(source="pairs", root=f"{tmp_path / 'a' / 'hazy'},{tmp_path / 'b'}")
+    config.data.haze.kinds = ("homogeneous",)
+    for output in (tmp_path / "a" / "hazy", tmp_path / "a", tmp_path / "a" / ".." / "b"):
+        with pytest.raises(UserError, match="holds the data: choose another --output"):
+            evaluate_run(tmp_path / "run", output, config)
+
+
 @pytest.mark.slow
 def test_nothing_of_an_earlier_evaluation_stays(run, tmp_path, capsys):
     evaluate_run(run / "run", tmp_path, split="all", limit=3, with_baselines=True)
-    (tmp_path / "mine.txt").write_text("kept")
+    images.write_image(tmp_path / "clear" / "mine.png", np.zeros((4, 4), np.uint8))
     capsys.readouterr()
     config = load_config(run / "run")
     config.data.haze.kinds = ("none",)
     evaluate_run(run / "run", tmp_path, config, split="all", limit=1)
     assert len(list((tmp_path / "fused").iterdir())) == len(list((tmp_path / "dehazed").iterdir())) == 1
-    assert not any((tmp_path / kind).exists() for kind in ("hazy", "infrared", "clear"))
-    assert (tmp_path / "mine.txt").exists()
+    assert [path.name for path in (tmp_path / "clear").iterdir()] == ["mine.png"]
+    assert not any(any((tmp_path / kind).iterdir()) for kind in ("hazy", "infrared"))
     assert "1 images have no haze: they count in the dehazed PSNR alone" in capsys.readouterr().out
 
 
