@@ -35,8 +35,9 @@ def _main() -> int:
         from iassf_jax.runtime import set_up
 
         set_up(_FLAGS.values.compilation_cache)
-        from iassf_jax.train.loop import Stopped, train_and_evaluate
+        from iassf_jax.train.loop import train_and_evaluate
         from iassf_jax.train.processes import joined
+        from iassf_jax.train.stopping import Stopped
 
         workdir = _WORKDIR.value or Path("runs") / _FLAGS.config_name()
         with joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):

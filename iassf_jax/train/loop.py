@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,76 +29,13 @@ from iassf_jax.train.checkpoints import Checkpoints, DamagedCheckpoint, newest_c
 from iassf_jax.train.config_checks import check_config, check_workers
 from iassf_jax.train.log import NoLog, RunLog
 from iassf_jax.train.run_config import check_same_run, save_config
+from iassf_jax.train.stopping import Stopped, StopRequest
 from iassf_jax.weights.fit import fit_weights
 from iassf_jax.weights.formats import read_weights
 
 
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or Ctrl-C ended the training early; what was trained is saved."""
-
-
 class Diverged(UserError):
     """The loss or gradient of a step is not finite; no checkpoint holds anything of that step."""
-
-
-class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag that the loop looks at after each step.
-
-    A second Ctrl-C does what the first one would have done elsewhere.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._answer: Any = None
-        self._main_thread = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> "StopRequest":
-        if self._main_thread:
-            self._before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def now(self) -> bool:
-        """Whether to stop; call it once after each step.
-
-        Of several processes each can be asked, and all stop after the same step: they learn of it one step late, so
-        that no device waits.
-        """
-        if jax.process_count() == 1:
-            return self.asked
-        before, self._answer = self._answer, devices.anywhere(self.asked)
-        return before is not None and bool(before)
-
-    def in_midst(self) -> bool:
-        """Whether to stop in the midst of something; never of several processes, since the others would wait."""
-        return self.asked and jax.process_count() == 1
-
-    def __exit__(self, *_: object) -> None:
-        if self._main_thread:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def at_once(self, wanted: bool) -> Iterator[None]:
-        """Within it, where it is wanted, a signal ends the process at once, also while XLA compiles.
-
-        Not one of several processes, for which the others would wait.
-        """
-        caught = self._before if wanted and self._main_thread and jax.process_count() == 1 else ()
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
-        try:
-            if caught and self.asked:  # before it was wanted at once
-                signal.raise_signal(signal.SIGTERM)
-            yield
-        finally:
-            for number in caught:
-                signal.signal(number, self._ask)
-
-    def _ask(self, number: int, _: object) -> None:
-        if self.asked and number == signal.SIGINT:
-            signal.signal(number, self._before[number])
-            signal.raise_signal(number)
-        self.asked = True
 
 
 class Run:

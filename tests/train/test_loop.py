@@ -9,7 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from iassf_jax.train import loop
-from iassf_jax.train.loop import Pending, Stopped, StopRequest
+from iassf_jax.train.loop import Pending
+from iassf_jax.train.stopping import Stopped, StopRequest
 
 
 class Told:
@@ -86,7 +87,7 @@ def test_who_asks_to_stop_waits_for_no_validation():
     assert "saved step 2" in told.said[-1]
 
 
-def test_speed_leaves_compiling_out(monkeypatch):
+def test_speed_leaves_compiling_and_validation_out(monkeypatch):
     clock, now = types.SimpleNamespace(seconds=0.0), [0.0]
     monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -94,9 +95,14 @@ def test_speed_leaves_compiling_out(monkeypatch):
         clock.seconds += 60.0 if not now[0] else 0.0
         now[0] += 60.5 if not now[0] else 0.5
 
-    told = Told(steps=2)
-    told.on_step = compile_and_run
-    assert run(told, clock).rates[0] == pytest.approx(2 / 1.0)  # looked at after the second step's half second
+    def validate(step, log, stop):
+        clock.seconds += 20.0  # its own compiling
+        now[0] += 100.0
+
+    told = Told(steps=4)
+    told.on_step, told.validate = compile_and_run, validate
+    rates = run(told, clock).rates  # of the first step and the one after a validation: told when the next is done
+    assert [rates[0], rates[2]] == pytest.approx([2 / 1.0, 2 / 1.0])
 
 
 def test_a_second_interrupt_does_what_it_did_before():
