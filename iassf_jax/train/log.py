@@ -68,6 +68,10 @@ class RunLog:
             lines = path.read_text(errors="replace").splitlines(keepends=True)
             write_bytes(path, "".join(line for line in lines if _step(line) <= step).encode())
 
+    def is_validated(self, step: int) -> bool:
+        """Whether the numbers tell of a validation after this step."""
+        return any(line["step"] == step and "val/psnr" in line for line in read_numbers(self.workdir))
+
     def advance(self) -> None:
         """One step is done."""
         if self._bar is not None:

@@ -48,11 +48,14 @@ class Told:
     def validate(self, step, log, stop):
         self.done.append(f"validate {step}")
 
+    def is_validated(self, step):
+        return f"validate {step}" in self.done
 
-def run(told, clock=None):
+
+def run(told, clock=None, start=0):
     with StopRequest() as stop:
-        pending = Pending(told, told, 0, clock or types.SimpleNamespace(seconds=0.0))
-        loop._loop(told, told, stop, pending, 0, 0)
+        pending = Pending(told, told, start, clock or types.SimpleNamespace(seconds=0.0))
+        loop._loop(told, told, stop, pending, start, 0)
     return told
 
 
@@ -85,6 +88,13 @@ def test_who_asks_to_stop_waits_for_no_validation():
         run(told)
     assert told.done == ["step", "step", "save 2"]
     assert "saved step 2" in told.said[-1]
+
+
+def test_a_validation_that_was_kept_from_is_made_up():
+    told = Told(steps=4)
+    for _ in range(2):
+        assert run(told, start=4).done == ["validate 4"]
+    assert run(Told(steps=2), start=1).done == ["step", "save 2", "validate 2"]
 
 
 def test_speed_leaves_compiling_and_validation_out(monkeypatch):
