@@ -116,9 +116,9 @@ def check_same_run(workdir: str | Path, config: ConfigDict, free: tuple[str, ...
     Raises:
         UserError: other settings.
     """
-    if not (Path(workdir) / CONFIG_FILE).exists():
-        return
-    if changed := changed_settings(load_config(workdir).to_dict(), config.to_dict(), free):
+    if not (Path(workdir) / CONFIG_FILE).exists() or "data" not in (before := load_config(workdir)):
+        return  # weights without a run are refused where they are read
+    if changed := changed_settings(before.to_dict(), config.to_dict(), free):
         raise UserError(f"{workdir}: holds a run with other settings ({changed}): choose another --workdir")
 
 
@@ -132,7 +132,8 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: tu
     # As JSON has them: tuples are lists there.
     full = (json.dumps({**config, "model": full_settings(config["model"])}) for config in (before, now))
     old, new = (dict(flat(json.loads(text))) for text in full)
-    names = [k for k in sorted(old | new) if old.get(k) != new.get(k) and not k.startswith(free)]
+    ordered = sorted(old | new, key=lambda name: (name != "model.name", name))  # another network says all
+    names = [k for k in ordered if old.get(k) != new.get(k) and not k.startswith(free)]
     more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
     return "; ".join(f"{k} was {old.get(k)}, is {new.get(k)}" for k in names[:3]) + more
 
