@@ -315,9 +315,10 @@ def _npy(array: np.ndarray) -> bytes:
 def _holds_out(find: Callable[..., Any]) -> bool:
     """Whether the data has no validation split of its own."""
     try:
-        return find(split="val", verify=False) != find(split="val", verify=False, val_fraction=0.0)
-    except UserError:  # nothing is left
+        find(split="val", verify=False, val_fraction=0.0)
+    except UserError:  # there is nothing that was not held out
         return True
+    return False
 
 
 def _splits(pairs: tuple[Pair, ...], find: Callable[..., Any]) -> dict[str, list[int]]:

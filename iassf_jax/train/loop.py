@@ -293,7 +293,8 @@ def _loop(run: Run, log: RunLog, stop: StopRequest, pending: Pending, start: int
         log.say("asked to stop: nothing was trained")
         raise Stopped
     if start and due(start, run.config.eval.every) and jax.process_count() == 1 and not log.is_validated(start):
-        run.validate(start, log, stop)  # which the run that saved this step was kept from
+        with pending.paused():  # what the run that saved this step was kept from
+            run.validate(start, log, stop)
     for step, batch in _steps(run, start, profile_steps):
         is_new = (shape := batch["hazy"].shape) not in compiled
         with stop.at_once(is_new):
