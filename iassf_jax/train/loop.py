@@ -64,6 +64,7 @@ class Run:
             schedule=schedule,
             loss=FrozenConfigDict(config.loss),
             ema_decay=config.train.ema_decay,
+            accumulate_steps=config.optim.accumulate_steps,
             trainable=tuple(config.optim.trainable),
         )
         self.iterator = pipeline.train_iterator(

@@ -131,6 +131,7 @@ def train_step(
     schedule: optax.Schedule,
     loss: Mapping[str, Any] = FrozenConfigDict(),
     ema_decay: float,
+    accumulate_steps: int = 1,
     trainable: tuple[str, ...] = (),
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of gradient descent on the loss of Eq. 6.
@@ -141,7 +142,8 @@ def train_step(
             `transmission` float32[B, H, W] and `airlight` float32[B, H, W, 3] in 0..1 the loss is `haze_loss`.
         model, optimizer, schedule: what to train and how.
         loss: settings of the loss, default the paper's; hashable.
-        ema_decay: of the parameters' running average, 0 keeps none. Early steps use less: (1 + n) / (10 + n).
+        ema_decay: of the parameters' running average, 0 keeps none. Early updates use less: (1 + n) / (10 + n).
+        accumulate_steps: steps an update of the optimizer, by which the average goes too.
         trainable: names of the modules that the optimizer trains; the gradients of the others are not computed.
 
     Returns:
@@ -158,8 +160,9 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema_decay:
-        n = state.step.astype(jnp.float32)
+        n = (state.step // accumulate_steps).astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
+        decay = jnp.where((state.step + 1) % accumulate_steps, 1.0, decay)
         ema = jax.tree.map(lambda average, new: average + (1 - decay) * (new - average), ema, params)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
@@ -187,6 +190,6 @@ def jit_train_step(placement: jax.sharding.NamedSharding) -> Callable[..., Any]:
     return jit_for_device(
         placed_step,
         donate_argnums=0,
-        static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "trainable"),
+        static_argnames=("model", "optimizer", "schedule", "loss", "ema_decay", "accumulate_steps", "trainable"),
         out_shardings=placement,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import one_layer
 import tiny
 from configs import release
 from conftest import TEST_DATA
@@ -216,6 +217,19 @@ def test_steps_compile_once_lower_the_loss_and_average():
     assert metrics["learning_rate"] == pytest.approx(float(schedule(5)))
     terms = metrics["intensity"] + metrics["gradient"] + 2 * metrics["l1"]
     assert metrics["loss"] == pytest.approx(float(terms), rel=1e-6)
+
+
+def test_the_average_counts_updates_not_the_batches_they_are_made_of():
+    """Each batch twice, two of them an update, is each batch once."""
+    averages = []
+    for every in (1, 2):
+        optimizer, schedule = training.make_optimizer({**OPTIM, "accumulate_steps": every}, 3 * every)
+        state = training.init_state(model := one_layer.OneLayer(), optimizer, 0, keep_ema=True)
+        settings = {"model": model, "optimizer": optimizer, "schedule": schedule, "accumulate_steps": every}
+        for _ in range(3 * every):
+            state, _ = training.jit_train_step(devices.whole())(state, random_batch(), ema_decay=0.9, **settings)
+        averages.append(state.ema)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), *averages)
 
 
 @pytest.fixture(scope="module")
