@@ -24,7 +24,8 @@ def on_base(
         published: the paper's tables to show beside.
         variants: name -> the settings that differ from the base; a `model` with another name replaces the section.
         baselines: score the two-stage baselines too.
-        compared_with: the variant from which the others' differences are told, where there are several seeds.
+        compared_with: the variant from which the others' differences are told, where there are several seeds; "" for
+            the first.
         seeds: runs of each variant, from the base's seed on.
     """
     config = importlib.import_module(f"configs.{base}").get_config()

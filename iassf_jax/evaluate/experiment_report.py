@@ -44,8 +44,9 @@ def write_experiment(
     folders = [output / run.slug / "fused" for run in runs[: len(rows)]]
     stems = [stem for stem in rows[runs[0].name][0].scores if all((at / f"{stem}.png").is_file() for at in folders)]
     methods = [_row(run, rows[run.name]) for run in runs[: len(rows)]]
-    several, compared = len(methods) < len(runs), config.experiment.get("compared_with", "")
-    seeds = Seeds(rows, compared, curves) if several and compared in rows else None
+    asked = config.experiment.get("compared_with", "")
+    compared = asked if asked in rows else next(iter(rows))  # the row that was asked for may have been left out
+    seeds = Seeds(rows, compared, curves) if len(methods) < len(runs) else None
     published, data = tuple(config.experiment.published), config.data
     columns, absent = fusion_columns(False, bool(published))
     about = {
@@ -95,8 +96,6 @@ def _seeds(rows: dict[str, list[Method]], first: int, compared: str) -> str:
     if count < 2:
         return f"{first}, one run each; --config.experiment.seeds=3 shows how far seeds differ"
     words = f"{first} to {first + count - 1}, of which means are shown"
-    if compared not in rows:
-        return words
     of_seeds = [finite_values(run, DEHAZING_METRICS[0].name).mean() for run in rows[compared]]
     return f"{words}; the PSNR of {compared} differs by {np.ptp(of_seeds):.2f} dB between them"
 

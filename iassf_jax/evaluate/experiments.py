@@ -41,7 +41,8 @@ def run_experiment(
     whose loss is not finite in one seed is left out.
 
     Args:
-        config: a base config with an `experiment` section, see `configs/experiments/`.
+        config: a base config with an `experiment` section, see `configs/experiments/`. All rows are scored on the data
+            and haze of the base, whatever they learned from.
         workdir: the runs are folders in it, named by what differs from the base.
         output: `report.html` and its tables; images and scores of each run in folders of their own.
         split: "train", "val", "test" or "all": the images to score.
@@ -63,19 +64,21 @@ def run_experiment(
         check_config(run.config)
         build_model(run.config.model)
         check_same_run(Path(workdir) / run.slug, run.config, _FREE)
-    look_at = functools.cache(lambda section: _data(json.loads(section), split))
-    data = [look_at(run.config.data.to_json()) for run in runs]
-    lengths = [num_steps(run.config.train, of_run["pairs"]) for run, of_run in zip(runs, data, strict=True)]
+    on = _scored_on(config, split, limit)
+    count = functools.cache(lambda section: len(pipeline.make_source(json.loads(section), "train")[0]))
+    pairs = [count(run.config.data.to_json()) for run in runs]
+    lengths = [num_steps(run.config.train, number) for run, number in zip(runs, pairs, strict=True)]
     workdir, output, code = Path(workdir), Path(output), 0
-    scale = _scale(runs, lengths, {of_run["pairs"] for of_run in data})
+    scale = _scale(runs, lengths, set(pairs))
     rows, is_news, failed = len(config.experiment.variants), False, set()
+    with_baselines = bool(config.experiment.baselines)
     for number, run in enumerate(runs, 1):
         left = _left(workdir, runs, lengths)
         print(f"{number} of {len(runs)}: {run.name}, seed {run.config.seed}{left}", file=sys.stderr, flush=True)
-        with_baselines = bool(config.experiment.baselines) and number == 1
-        scored = {"split": split, "limit": limit, "baselines": with_baselines, **data[number - 1]}
+        scored = {**on, "baselines": with_baselines, "pairs": pairs[number - 1]}
         try:
-            is_news |= _train_and_score(run, workdir / run.slug, output / run.slug, scored)
+            is_news |= _train_and_score(run, workdir / run.slug, output / run.slug, config, scored)
+            with_baselines = False  # they do not depend on the run
             code = max(code, 1 if json.loads((output / run.slug / "metrics.json").read_text())["left_out"] else 0)
         except Diverged as error:
             print(f"the report goes without {run.name}: {error}", file=sys.stderr, flush=True)
@@ -90,20 +93,21 @@ def run_experiment(
     return code
 
 
-def _data(data: dict[str, Any], split: str) -> dict[str, Any]:
-    """The number of training pairs, and a digest of the names of those that can be scored."""
-    scored = "\n".join(pipeline.make_source({**data, "verify": False}, split)[0].stems)
+def _scored_on(config: ConfigDict, split: str, limit: int) -> dict[str, Any]:
+    """What says which images are scored: the settings of the base, and a digest of their names."""
+    scored = "\n".join(pipeline.make_source({**config.data.to_dict(), "verify": False}, split)[0].stems)
     digest = hashlib.sha256(scored.encode(errors="surrogateescape")).hexdigest()[:16]
-    return {"pairs": len(pipeline.make_source(data, "train")[0]), "images": digest}
+    sections = {"data": config.data.to_dict(), "eval": config.eval.to_dict()}
+    return {"split": split, "limit": limit, "images": digest, "base": sections}
 
 
-def _train_and_score(run: Variant, folder: Path, results: Path, scored: dict[str, Any]) -> bool:
+def _train_and_score(run: Variant, folder: Path, results: Path, base: ConfigDict, scored: dict[str, Any]) -> bool:
     """Does what is not done yet of one run; whether that was anything."""
     if _is_evaluated(run, folder, results, scored):
         return False
     train_and_evaluate(run.config, folder)
     (results / _DONE).unlink(missing_ok=True)
-    evaluate_run(folder, results, None, scored["split"], scored["limit"], with_baselines=scored["baselines"])
+    evaluate_run(folder, results, base, scored["split"], scored["limit"], with_baselines=scored["baselines"])
     write_bytes(results / _DONE, _done(run, folder, scored).encode())
     jax.clear_caches()  # the next variant is another program
     return True

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from iassf_jax.weights.formats import Weights, read_weights
 
 # Method -> image -> metric -> value.
 Scores = dict[str, dict[str, dict[str, float]]]
-_KINDS = ("dehazed", "fused", "hazy", "infrared", "clear")
+_KINDS, _SOURCES = ("dehazed", "fused"), ("hazy", "infrared", "clear")
 
 
 def evaluate_run(
@@ -75,11 +75,12 @@ def evaluate_run(
         UserError: no usable checkpoint, data or model, or nothing can be written.
     """
     settings, output = _settings(checkpoint, config), Path(output)
-    _check_output(output, settings.data)
+    _check_output(output, split_roots(settings.data.root) if settings.data.source == "pairs" else ())
     published_tables(published)  # refuses unknown names before the work
     forests = ForestModel.load(nrqm_model) if nrqm_model else None
     weights = read_weights([checkpoint])
     source, found = pipeline.make_source(settings.data, split)
+    _check_output(output, {str(Path(path).parent) for pair in found.pairs for path in pair.files().values()})
     model = build_model(weights.model)
     predictor = make_predictor(model, weights.params, settings.eval.pad_multiple)
 
@@ -97,7 +98,7 @@ def evaluate_run(
             shown.append({**result, "methods": fused})
     about = {"checkpoint": str(checkpoint), **_circumstances(weights, settings, split)}
     data = json.loads(settings.data.to_json_best_effort())
-    _write_scores(output, scores[name], {**about, "data": data}, len(found.problems))
+    _write_scores(output, scores[name], {**about, "baselines": with_baselines, "data": data}, len(found.problems))
     _write_report(output, scores, shown, about, model, forests is not None, published)
     _print_means(output, scores)
     if found.problems:
@@ -105,25 +106,29 @@ def evaluate_run(
     return 1 if found.problems else 0
 
 
-def _check_output(output: Path, data: ConfigDict) -> None:
+def _check_output(output: Path, folders: Iterable[str]) -> None:
     """Refuses folders of the data: results have the names of its images."""
-    written = {path.resolve() for path in (output, *(output / kind for kind in _KINDS))}
-    for root in split_roots(data.root) if data.source == "pairs" else ():
-        if Path(root).resolve() in written:
-            raise UserError(f"{output}: holds the data: choose another --output")
+    written = {path.resolve() for path in (output, *(output / kind for kind in (*_KINDS, *_SOURCES)))}
+    if written.intersection(Path(folder).resolve() for folder in folders):
+        raise UserError(f"{output}: holds the data: choose another --output")
 
 
 def _clear(output: Path) -> None:
-    """Removes the images that an earlier evaluation lists, of which none may stay among the new ones."""
-    try:
-        lines = (output / "metrics.csv").read_text(errors="replace").splitlines()
-    except OSError:
+    """Removes what an earlier evaluation lists and wrote, of which nothing may stay among the new results."""
+    table, summary = output / "metrics.csv", output / "metrics.json"
+    if not (table.exists() or summary.exists()):
         return
-    for name in ("metrics.json", "samples.png"):
-        (output / name).unlink(missing_ok=True)
-    for line in csv.DictReader(lines):
-        for kind in _KINDS:
-            (output / kind / f"{Path(line['image']).name}.png").unlink(missing_ok=True)
+    try:
+        lines = table.read_text(errors="replace").splitlines() if table.exists() else []
+        stems = [Path(line["image"]).name for line in csv.DictReader(lines)]
+        about = json.loads(summary.read_text()) if summary.exists() else {"num_images": len(stems)}
+        kinds = (*_KINDS, *(_SOURCES if about["num_images"] and about.get("baselines") else ()))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{output}: its metrics.* are not of an evaluation: choose another --output") from None
+    for path in (*(output / kind / f"{stem}.png" for stem in stems for kind in kinds), output / "samples.png"):
+        path.unlink(missing_ok=True)
+    table.unlink(missing_ok=True)  # last: what is killed before this is done again
+    summary.unlink(missing_ok=True)
 
 
 def _settings(checkpoint: str | Path, config: ConfigDict | None) -> ConfigDict:
@@ -157,11 +162,11 @@ def _finish(
     forests: ForestModel | None,
 ) -> dict[str, np.ndarray]:
     """Writes the images of one result and adds the scores of every method; returns their fused images."""
-    for kind in ("dehazed", "fused"):
+    for kind in _KINDS:
         images.write_image(output / kind / f"{result['stem']}.png", result[kind])
     made = {name: (result["dehazed"], result["fused"])}
     if with_baselines:
-        sources = {kind: images.to_8_bits(result[kind]) for kind in ("hazy", "infrared", "clear")}
+        sources = {kind: images.to_8_bits(result[kind]) for kind in _SOURCES}
         for kind, image in sources.items():
             images.write_image(output / kind / f"{result['stem']}.png", image)
         made |= baselines(sources["hazy"], sources["infrared"])
@@ -213,11 +218,8 @@ def _write_report(
     grids = []
     if shown:
         images.write_image(output / "samples.png", sample_grid(shown))
-        columns = ("hazy", "infrared", "clear", *shown[0]["methods"])
-        rows = [
-            [*(images.to_8_bits(x[kind]) for kind in ("hazy", "infrared", "clear")), *x["methods"].values()]
-            for x in shown
-        ]
+        columns = (*_SOURCES, *shown[0]["methods"])
+        rows = [[*(images.to_8_bits(x[kind]) for kind in _SOURCES), *x["methods"].values()] for x in shown]
         grids.append(Grid(columns, rows, [x["stem"] for x in shown]))
     write_report(
         output,

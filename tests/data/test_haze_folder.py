@@ -60,13 +60,16 @@ def test_folder_keeps_what_is_there_unless_told(tmp_path, clear_folder):
     first, _ = haze_folder(clear_folder, out, "homogeneous", 1)
     before = (out / "a.png").read_bytes()
     (out / "b.png").unlink()
-    kept, problems = haze_folder(clear_folder, out, "homogeneous", 2)
-    assert not problems and [record.seed for record in kept] == [1, 2, 1, 1]
-    assert kept[0] == first[0] and (out / "a.png").read_bytes() == before
+    kept, problems = haze_folder(clear_folder, out, "homogeneous", 1)
+    assert not problems and kept == first and (out / "a.png").read_bytes() == before
     written = json.loads((out / "haze.json").read_text())["images"]
-    assert {stem: record["seed"] for stem, record in written.items()} == {"a": 1, "b": 2, "c.1": 1, "grey": 1}
-    nothing, problems = haze_folder(clear_folder, out, "outdoor", 2)
-    assert not nothing and len(problems) == 4 and "has haze 'homogeneous'" in problems[0].reason
+    for kind, seed, ranges, words in [
+        ("outdoor", 1, None, "has haze 'homogeneous'"),
+        ("homogeneous", 2, None, "another seed, range or depth map"),
+        ("homogeneous", 1, {"airlight": (0.5, 0.6)}, "another seed, range or depth map"),
+    ]:
+        nothing, problems = haze_folder(clear_folder, out, kind, seed, ranges=ranges)
+        assert not nothing and len(problems) == 4 and words in problems[0].reason
     assert json.loads((out / "haze.json").read_text())["images"] == written
     again, _ = haze_folder(clear_folder, out, "homogeneous", 2, overwrite=True)
     assert {record.seed for record in again} == {2} and (out / "a.png").read_bytes() != before
@@ -82,9 +85,9 @@ def test_a_second_folder_into_the_same_output_keeps_the_records_of_the_first(tmp
 
 
 def test_a_kept_file_is_not_taken_for_the_haze_of_another_image(tmp_path, clear_folder, capsys):
-    haze_folder(clear_folder, tmp_path / "out", "homogeneous", 1)
+    haze_folder(clear_folder, tmp_path / "out", "homogeneous", 0)
     images.write_image(tmp_path / "more" / "a.png", smooth_image(20, 30, 4))
-    records, problems = haze_folder(tmp_path / "more", tmp_path / "out", "homogeneous", 1)
+    records, problems = haze_folder(tmp_path / "more", tmp_path / "out", "homogeneous", 0)
     assert not records and f"is of {clear_folder / 'a.png'}: choose another --output" in problems[0].reason
     with pytest.raises(SystemExit, match="0"):
         main(["haze", "--visible", str(clear_folder), "--output", str(tmp_path / "out"), "--kind", "homogeneous"])
@@ -158,6 +161,28 @@ def test_folder_records_what_is_done_when_interrupted(tmp_path, clear_folder):
     assert sorted(json.loads((tmp_path / "out" / "haze.json").read_text())["images"]) == ["a", "b"]
     records, problems = haze_folder(clear_folder, tmp_path / "out", "homogeneous", 1)
     assert len(records) == 4 and not problems
+
+
+def test_images_made_anew_lose_their_records_first(tmp_path, clear_folder):
+    """A killed process leaves images of which haze.json says nothing, in place of what no longer holds."""
+    haze_folder(clear_folder, tmp_path / "out", "homogeneous", 1)
+    at_once = []
+
+    def look(done, total):
+        at_once.append(json.loads((tmp_path / "out" / "haze.json").read_text())["images"])
+
+    haze_folder(clear_folder, tmp_path / "out", "homogeneous", 2, progress=look, overwrite=True)
+    assert at_once == [{}] * 4
+
+
+def test_a_kept_file_of_other_depth_is_told(tmp_path, clear_folder):
+    for stem in ("a", "b", "c.1", "grey"):
+        images.write_image(tmp_path / "depth" / f"{stem}.png", np.full((20, 30), 500, np.uint16))
+    made = haze_folder(clear_folder, tmp_path / "out", "outdoor", 1, tmp_path / "depth", "depth", 0.01)
+    assert haze_folder(clear_folder, tmp_path / "out", "outdoor", 1, tmp_path / "depth", "depth", 0.01) == made
+    for others in ((), (tmp_path / "depth", "depth", 0.1)):
+        nothing, problems = haze_folder(clear_folder, tmp_path / "out", "outdoor", 1, *others)
+        assert not nothing and len(problems) == 4 and "another seed, range or depth map" in problems[0].reason
 
 
 def test_folder_stops_when_the_disk_refuses(tmp_path, clear_folder):

@@ -180,6 +180,28 @@ def test_results_do_not_go_where_the_data_lie(tmp_path):
 
 
 @pytest.mark.slow
+def test_images_of_the_data_are_never_overwritten_or_removed(run, tmp_path):
+    """A split's folder, and any other that is named, holds images of the names of results."""
+    for kind in ("visible", "infrared"):
+        images.write_image(tmp_path / "test" / kind / "a.png", np.zeros((40, 56, 3), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    config = load_config(run / "run")
+    config.data.root = str(tmp_path)
+    with pytest.raises(UserError, match="test: holds the data: choose another --output"):
+        evaluate_run(run / "run", tmp_path / "test", config, split="test", with_baselines=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, text", [("metrics.csv", "epoch,loss\n1,2.0\n"), ("metrics.json", '{"loss": 2.0}')])
+def test_another_programs_numbers_are_left_alone(run, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"its metrics\.\* are not of an evaluation: choose another --output"):
+        evaluate_run(run / "run", tmp_path, split="val")
+    assert [path.read_text() for path in tmp_path.iterdir()] == [text]
+
+
+@pytest.mark.slow
 def test_nothing_of_an_earlier_evaluation_stays(run, tmp_path, capsys):
     evaluate_run(run / "run", tmp_path, split="all", limit=3, with_baselines=True)
     images.write_image(tmp_path / "clear" / "mine.png", np.zeros((4, 4), np.uint8))

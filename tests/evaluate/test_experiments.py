@@ -23,6 +23,7 @@ from iassf_jax.evaluate.experiments import _left, _scale, run_experiment
 from iassf_jax.evaluate.variants import Variant, variants
 from iassf_jax.files import write_bytes
 from iassf_jax.models import build_model
+from iassf_jax.report.formats import MAIN_TABLE
 from iassf_jax.report.published import published_tables
 from iassf_jax.scenes import write_scenes
 from iassf_jax.train.config_checks import check_config
@@ -141,7 +142,7 @@ class Work:
     """Stands for training and evaluation, which take minutes, and keeps what was asked of them."""
 
     def __init__(self, monkeypatch, diverges=""):
-        self.trained, self.scored, self.told = [], [], []
+        self.trained, self.scored, self.told, self.haze, self.with_baselines = [], [], [], [], []
         for name in ("train_and_evaluate", "evaluate_run", "write_experiment"):
             monkeypatch.setattr(experiments, name, getattr(self, name))
         monkeypatch.setattr(experiments, "read_means", lambda output: "")
@@ -155,6 +156,8 @@ class Work:
 
     def evaluate_run(self, folder, results, config, split, limit, with_baselines):
         self.scored.append(folder.name)
+        self.with_baselines.append(with_baselines)
+        self.haze.append(tuple(config.data.haze.kinds))
         write_bytes(results / "metrics.json", b'{"left_out": 0}')
 
     def write_experiment(self, config, runs, *where):
@@ -171,6 +174,33 @@ def test_a_row_that_diverges_does_not_stop_the_others(monkeypatch, tmp_path, cap
     with pytest.raises(UserError, match="no variant could be trained"):
         Work(monkeypatch, diverges="base")
         run_experiment(experiment({"all": {}}), tmp_path / "new", tmp_path / "out")
+
+
+def test_all_rows_are_scored_on_the_haze_of_the_base(monkeypatch, tmp_path):
+    """Also those that learned from another; and the baselines once, with the first row that does not diverge."""
+    work = Work(monkeypatch, diverges="base")
+    changes = {"all": {}, **{kind: {"data": {"haze": {"kinds": (kind,)}}} for kind in ("none", "homogeneous")}}
+    config = experiment(changes)
+    assert run_experiment(config, tmp_path / "runs", tmp_path / "out") == 1
+    assert work.haze == [tuple(config.data.haze.kinds)] * 2 and work.haze[0] not in (("none",), ("homogeneous",))
+    assert work.with_baselines == [True, False]
+    config.eval.seed += 1
+    run_experiment(config, tmp_path / "runs", tmp_path / "out")
+    assert len(work.haze) == 4
+
+
+def test_where_the_row_of_comparison_is_left_out_seeds_still_tell_what_differs(monkeypatch, tmp_path):
+    """Best marks and means without deviation would say what they cannot."""
+    told = {}
+    monkeypatch.setattr(experiment_report, "write_report", lambda *args, **settings: told.update(settings))
+    runs = [run for run in variants(experiment({"all": {}, "a": {"loss": {"alpha": 1.0}}}, seeds=2)) if run.name == "a"]
+    runs += [Variant("b", run.slug + "b", run.config) for run in runs]
+    for run, psnr in zip(runs := [runs[0], runs[2], runs[1], runs[3]], (20, 21, 22, 24), strict=True):
+        text = f"table,method,image,dehazed PSNR\n{MAIN_TABLE},{run.name},x,{psnr}\n"
+        write_bytes(tmp_path / "out" / run.slug / "scores.csv", text.encode())
+    config = experiment({"all": {}}, compared_with="all", seeds=2)
+    experiment_report.write_experiment(config, runs, tmp_path, tmp_path / "out", "val", "2 steps")
+    assert told["seeds"].base == "a" and "of a differs by 2.00 dB" in told["about"]["seeds"]
 
 
 def test_other_images_are_scored_anew(monkeypatch, tmp_path):

@@ -38,6 +38,10 @@ class HazeRecord:
     depth_meaning: str | None = None
     depth_scale: float | None = None
 
+    def how_deep(self) -> tuple[str | None, str | None, float | None]:
+        """The depth map, wherever this process stands, and how it is read."""
+        return self.depth and os.path.realpath(self.depth), self.depth_meaning, self.depth_scale
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -59,29 +63,34 @@ class _Job:
             return doubled(paths if len(paths) > 1 else depths)
         if self.depths is not None and not depths:
             return Problem(paths[0], "has no depth map of the same stem: add it, or use a haze kind without depth")
-        if target.exists() and not self.overwrite:
-            return self._kept(target, paths[0])
         # Of the stem alone, so that neither the order nor the other files matter.
         rng = np.random.default_rng([self.seed, zlib.crc32(stem.encode("utf-8", "surrogateescape"))])
         params = draw_haze(self.kind, rng, self.ranges)
+        how = (depths[0], self.depth_meaning, self.depth_scale) if depths else ()
+        record = HazeRecord(stem, paths[0], self.seed, params, *how)
+        if target.exists() and not self.overwrite:
+            return self._kept(target, record)
         try:
             depth = load_depth(depths[0], self.depth_meaning, self.depth_scale) if depths else None
             hazy = apply_haze(images.read_visible(paths[0]), params, depth)
         except UserError as error:
             return problem_from(paths[0], error)
         images.write_image(target, hazy)
-        how = (depths[0], self.depth_meaning, self.depth_scale) if depths else ()
-        return HazeRecord(stem, paths[0], self.seed, params, *how)
+        return record
 
-    def _kept(self, target: Path, source: str) -> HazeRecord | Problem:
+    def _kept(self, target: Path, asked: HazeRecord) -> HazeRecord | Problem:
         record = self.known.get(target.stem)
         if record is None:
             return Problem(str(target), "is kept, but haze.json does not say how it was made: overwrite or remove it")
-        if (known := record.params.kind) != self.kind:
-            return Problem(str(target), f"is kept, but has haze {known!r}: choose another --output, or --overwrite")
-        if os.path.realpath(record.source) != os.path.realpath(source):
-            return Problem(str(target), f"is kept, but is of {record.source}: choose another --output, or --overwrite")
-        return record
+        if record.params.kind != self.kind:
+            other = f"has haze {record.params.kind!r}"
+        elif os.path.realpath(record.source) != os.path.realpath(asked.source):
+            other = f"is of {record.source}"
+        elif record.params != asked.params or record.how_deep() != asked.how_deep():
+            other = "has haze of another seed, range or depth map"
+        else:
+            return record
+        return Problem(str(target), f"is kept, but {other}: choose another --output, or --overwrite")
 
 
 def _read_records(path: Path) -> dict[str, HazeRecord]:
@@ -95,6 +104,11 @@ def _read_records(path: Path) -> dict[str, HazeRecord]:
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): remove it, and the images beside it") from None
+
+
+def _write_records(path: Path, records: Mapping[str, HazeRecord]) -> None:
+    content = {"images": {stem: asdict(record) for stem, record in sorted(records.items())}}
+    write_bytes(path, json.dumps(content, indent=1).encode())
 
 
 def haze_folder(
@@ -145,6 +159,9 @@ def haze_folder(
     known = _read_records(index)
     job = _Job(Path(output_dir), kind, seed, ranges, depths, depth_meaning, depth_scale, overwrite, known)
     done: list[HazeRecord | Problem] = []
+    if overwrite and (old := known.keys() & dict(listed)):  # a killed process leaves no record of what was there before
+        known = {stem: record for stem, record in known.items() if stem not in old}
+        _write_records(index, known)
     try:
         for stem, paths in listed:
             done.append(job.run(stem, paths))
@@ -152,8 +169,7 @@ def haze_folder(
                 progress(len(done), len(listed))
     finally:  # also when interrupted: the images that are written need their parameters
         records = {item.stem: item for item in done if isinstance(item, HazeRecord)}
-        content = {"images": {stem: asdict(record) for stem, record in sorted({**known, **records}.items())}}
-        write_bytes(index, json.dumps(content, indent=1).encode())
+        _write_records(index, {**known, **records})
     return tuple(records.values()), tuple(item for item in done if isinstance(item, Problem))
 
 
