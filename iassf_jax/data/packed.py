@@ -24,6 +24,7 @@ from iassf_jax.data.haze import check_depth_settings, metres_of
 from iassf_jax.data.images import PathLike
 from iassf_jax.data.layouts import SPLITS, Pair, Problem
 from iassf_jax.data.roots import PACK_INDEX, find_pairs_in_roots
+from iassf_jax.data.sources import PairSource
 from iassf_jax.errors import UserError
 from iassf_jax.files import new_folder, sha256, write_bytes
 
@@ -45,8 +46,8 @@ class JoinedSource:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """What each source calls its own."""
-        return tuple(name for source in self.sources for name in source.stems)
+        """In the order of the examples."""
+        return tuple(name for source in self.sources for name in source.names)
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
@@ -67,13 +68,15 @@ class PackedSource:
     Attributes:
         shards: paths of all of its ArrayRecord files, in order.
         indices: numbers of this split's records.
-        stems: their names.
+        stems: what they are called, each name once.
+        names: of the files that they were made of, without suffix.
         depth_meaning, depth_scale: as `load_depth` takes them, where pairs have depth maps.
     """
 
     shards: tuple[str, ...]
     indices: tuple[int, ...]
     stems: tuple[str, ...]
+    names: tuple[str, ...]
     depth_meaning: str = ""
     depth_scale: float = 1.0
 
@@ -137,11 +140,13 @@ def open_packed(
     try:
         index = json.loads((root / PACK_INDEX).read_text(encoding="utf-8"))
         stems, splits, shards = index["stems"], index["splits"], index["shards"]
+        names = index.get("names", stems)  # packs of former versions have no such list
         chosen = range(len(stems)) if split == "all" else splits.get(split, ())
         source = PackedSource(
             tuple(str(root / shard["name"]) for shard in shards),
             tuple(chosen),
             tuple(stems[i] for i in chosen),
+            tuple(names[i] for i in chosen),
             depth_meaning,
             depth_scale,
         )
@@ -238,6 +243,7 @@ def pack(
                 "format": _FORMAT,
                 "encoding": _encoding(quality, raw),
                 "stems": [pair.stem for pair in found.pairs],
+                "names": list(PairSource(found.pairs).names),
                 "splits": _splits(found.pairs, find),
                 "val_fraction": val_fraction if _holds_out(find) else None,
                 "shards": shards.close(),

@@ -72,6 +72,10 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     has_hazy = split != "train"  # where hazy files are taken, training makes its own
     if "depth" in data["haze"]["kinds"] and not all(pair.depth or (has_hazy and pair.hazy) for pair in found.pairs):
         raise UserError("data.haze.kinds has 'depth', but the pairs have no depth maps: add them, or use another kind")
+    if not data["depth_meaning"] and any(pair.depth for pair in found.pairs):
+        for kind in data["haze"]["kinds"]:
+            if kind in HAZE_KINDS and HAZE_KINDS[kind].air:
+                raise UserError(f"haze {kind!r} follows the pairs' depth maps: say what they hold by data.depth_meaning")
     return _stretched(PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), data), found
 
 

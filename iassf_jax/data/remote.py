@@ -102,6 +102,8 @@ def _system(url: str) -> tuple[Any, str]:
         raise UserError(f"{url}: {_words(error)}: install what it names, or copy the files here") from None
     except ValueError as error:
         raise UserError(f"{url}: is not understood ({_words(error)}): use a path, s3://, gs:// or file://") from None
+    except Exception as error:  # some stores are connected to at once
+        raise UserError(f"{url}: cannot be reached ({_words(error)}): check the URL and your rights there") from None
 
 
 def _words(error: Exception) -> str:

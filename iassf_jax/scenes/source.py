@@ -48,9 +48,8 @@ def generate_scene(
       UserError: a bad seed or size, or an unknown lighting or place.
     """
     seed, height, width = _check(seed, height, width, lighting, place)
-    draw, layout, sensor = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
-    drawn = LIGHTINGS[int(np.searchsorted(np.cumsum(LIGHTING_SHARES), draw.random(), side="right"))]
-    lighting = lighting or drawn
+    lighting = lighting or _drawn_lighting(seed)
+    layout, sensor = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)[1:])
     setting = draw_setting(layout, lighting, height, width, place)
     canvas = Canvas(setting.camera, setting.climate, height, width)
     lay_out(canvas, setting, layout)
@@ -58,6 +57,11 @@ def generate_scene(
     visible = render_visible(canvas, seen, setting, sensor)
     infrared = render_infrared(seen, setting, sensor)
     return Scene(visible, infrared, seen.depth, lighting, seen.people)
+
+
+def _drawn_lighting(seed: int) -> str:
+    draw = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    return LIGHTINGS[int(np.searchsorted(np.cumsum(LIGHTING_SHARES), draw.random(), side="right"))]
 
 
 def _check(seed: int, height: int, width: int, lighting: str | None, place: str | None) -> tuple[int, int, int]:
@@ -108,9 +112,17 @@ class SceneSource:
         if not -len(self) <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         number = index % len(self)
-        words = np.random.SeedSequence([self._seed, number]).generate_state(1, np.uint64)
         place = self._places[number % len(self._places)]
-        return generate_scene(int(words[0]), self._height, self._width, self._lighting, place)
+        return generate_scene(self._seed_of(number), self._height, self._width, self._lighting, place)
+
+    def _seed_of(self, number: int) -> int:
+        return int(np.random.SeedSequence([self._seed, number]).generate_state(1, np.uint64)[0])
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of files: number and lighting."""
+        lightings = (self._lighting or _drawn_lighting(self._seed_of(i)) for i in range(len(self)))
+        return tuple(f"{i:05d}{LETTERS[lighting]}" for i, lighting in enumerate(lightings))
 
 
 def write_scenes(
@@ -131,14 +143,16 @@ def write_scenes(
       The stems ("00000D", ...), in order.
 
     Raises:
-      UserError: a bad argument, or a file that cannot be written.
+      UserError: a bad argument, other files in these folders, or a file that cannot be written.
     """
-    source, folder, stems = SceneSource(num_scenes, seed, height, width, places, lighting), pathlib.Path(directory), []
-    for index in range(len(source)):
+    source, folder = SceneSource(num_scenes, seed, height, width, places, lighting), pathlib.Path(directory)
+    stems, folders = list(source.stems), ("vi", "ir", "depth")
+    there = {path.name for name in folders for path in (folder / name).glob("[!.]*")}
+    if others := there - {f"{stem}.png" for stem in stems}:
+        raise UserError(f"{directory}: holds other images, as {min(others)}: give a new folder")
+    for index, stem in enumerate(stems):
         scene = source[index]
-        stem = f"{index:05d}{LETTERS[scene.lighting]}"
         centimetres = np.clip(np.rint(scene.depth * DEPTH_SCALE), 0, 65535).astype(np.uint16)
-        for name, image in (("vi", scene.visible), ("ir", scene.infrared), ("depth", centimetres)):
+        for name, image in zip(folders, (scene.visible, scene.infrared, centimetres), strict=True):
             write_image(folder / name / f"{stem}.png", image)
-        stems.append(stem)
     return stems

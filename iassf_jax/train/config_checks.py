@@ -151,12 +151,15 @@ def _problems_of_haze(data: Mapping[str, Any]) -> list[str]:
     if data["relight"]["chance"] and "stored" in kinds:
         problems.append("data.relight changes clear images, but stored haze keeps its light: set its chance to 0")
     problems += _problems_of_ranges(data["haze"]["ranges"])
-    if "depth" in kinds and data["source"] == "pairs":
-        if data["depth_meaning"] not in DEPTH_MEANINGS or not 0 < data["depth_scale"] < math.inf:
-            problems.append(
-                "data.haze.kinds has 'depth': give a root or data.folders with depth maps, and say what they hold by "
-                f"data.depth_meaning ({', '.join(DEPTH_MEANINGS)}) and a data.depth_scale > 0; or use another kind"
-            )
+    said, known = data["depth_meaning"], ", ".join(DEPTH_MEANINGS)
+    good = said in DEPTH_MEANINGS and 0 < data["depth_scale"] < math.inf
+    if "depth" in kinds and data["source"] == "pairs" and not good:
+        problems.append(
+            "data.haze.kinds has 'depth': give a root or data.folders with depth maps, and say what they hold by "
+            f"data.depth_meaning ({known}) and a data.depth_scale > 0; or use another kind"
+        )
+    elif said and not good:
+        problems.append(f"data.depth_meaning is {said!r}, data.depth_scale {data['depth_scale']}: use {known}, and > 0")
     return problems
 
 

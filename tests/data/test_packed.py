@@ -49,6 +49,22 @@ def test_lossless_packs_give_the_files_examples(scenes, tmp_path, split, how):
         same(source[i], files[i])
 
 
+def test_validation_haze_is_that_of_the_files(tmp_path):
+    """Drawn from a file's name, which train and test may share; the pack calls the pairs by other names then."""
+    for split in ("train", "val", "test"):
+        write_scenes(tmp_path / "data" / split, 2, 0, 40, 56)
+    pack(str(tmp_path / "data"), tmp_path / "packed", raw=True)
+    for split in ("val", "test"):
+        files, packed = (
+            pipeline.make_source(config(root, folders={}), split)[0] for root in (tmp_path / "data", tmp_path / "packed")
+        )
+        assert packed.names == files.names and packed.stems != files.stems
+        for i in range(2):
+            haze = {"kinds": ("homogeneous",), "ranges": {}}
+            one, other = (pipeline.whole_example(source, i, haze, 3) for source in (files, packed))
+            np.testing.assert_array_equal(one["hazy"], other["hazy"])
+
+
 def test_jpeg_keeps_images_within_a_few_levels_and_16_bits_and_depth_exactly(scenes, tmp_path):
     path = scenes / "ir" / (sorted(p.stem for p in (scenes / "ir").iterdir())[0] + ".png")
     deep = images.read_image(path).astype(np.uint16) * 257 + 3

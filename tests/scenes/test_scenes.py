@@ -177,7 +177,7 @@ def test_source_is_random_access():
 def test_written_scenes_read_back(tmp_path):
     source = scenes.SceneSource(4, seed=5, height=40, width=56)
     stems = scenes.write_scenes(tmp_path / "out", 4, seed=5, height=40, width=56)
-    assert stems == [f"{i:05d}{scenes.LETTERS[source[i].lighting]}" for i in range(4)]
+    assert stems == list(source.stems) == [f"{i:05d}{scenes.LETTERS[source[i].lighting]}" for i in range(4)]
     for scene, stem in zip(source, stems, strict=True):
         files = {name: str(tmp_path / "out" / name / f"{stem}.png") for name in ("vi", "ir", "depth")}
         read = {name: cv2.imread(file, cv2.IMREAD_UNCHANGED) for name, file in files.items()}
@@ -188,6 +188,16 @@ def test_written_scenes_read_back(tmp_path):
         np.testing.assert_allclose(read["depth"][~sky] / 100, scene.depth[~sky], atol=0.00501)
         assert (read["depth"][sky] == 65535).all() and (read["depth"][~sky] < 65535).all()
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 12  # no temporary file left
+
+
+def test_scenes_of_two_seeds_do_not_get_into_one_folder(tmp_path):
+    """The same command may be given again; another one would leave some of the former scenes beside its own."""
+    first = scenes.write_scenes(tmp_path, 3, seed=5, height=16, width=16)
+    assert scenes.write_scenes(tmp_path, 3, seed=5, height=16, width=16) == first
+    for count, seed in ((2, 5), (3, 6)):
+        with pytest.raises(UserError, match=r"holds other images, as 0000..\.png: give a new folder"):
+            scenes.write_scenes(tmp_path, count, seed=seed, height=16, width=16)
+    assert {path.stem for path in (tmp_path / "vi").iterdir()} == set(first)
 
 
 def test_a_failed_write_says_so_and_leaves_nothing(tmp_path, monkeypatch):
