@@ -11,7 +11,7 @@ from iassf_jax.align.rig import Rig
 from iassf_jax.data import images
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
-from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, prepare_pair
+from iassf_jax.fuse.prepare import DEFAULT, Preparation, Prepared, array, prepare_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def placed_pair(
     """
     if placing is None:
         return visible, infrared, None
-    visible, infrared = (np.asarray(x) for x in (visible, infrared))
+    visible, infrared = array(visible, "visible"), array(infrared, "infrared")
     infrared = images.one_channel(infrared) if infrared.ndim == 3 else infrared
     if visible.ndim not in (2, 3) or infrared.ndim != 2 or not visible.size or not infrared.size:
         raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give two images")

@@ -30,10 +30,12 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Converts."""
     from iassf_jax.weights.fit import averaged, with_prompt_size
-    from iassf_jax.weights.formats import read_weights, write_weights
+    from iassf_jax.weights.formats import TORCH_SUFFIXES, read_weights, write_weights
 
     if args.share is not None and not args.average_with:
         raise UserError("--share is of a mean: give --average-with too")
+    if args.dtype and args.target.endswith(TORCH_SUFFIXES):
+        raise UserError("--dtype is a setting, which PyTorch's files do not have: write .safetensors or a folder")
     weights = read_weights(args.source)
     if args.average_with:
         share = 0.5 if args.share is None else args.share

@@ -75,7 +75,7 @@ def make_source(data: Mapping[str, Any], split: str) -> tuple[Source, PairList]:
     if not data["depth_meaning"] and any(pair.depth for pair in found.pairs):
         for kind in data["haze"]["kinds"]:
             if kind in HAZE_KINDS and HAZE_KINDS[kind].air:
-                raise UserError(f"haze {kind!r} follows the pairs' depth maps: say what they hold by data.depth_meaning")
+                raise UserError(f"haze {kind!r} follows the depth maps there are: set data.depth_meaning")
     return _stretched(PairSource(found.pairs, data["depth_meaning"], data["depth_scale"]), data), found
 
 

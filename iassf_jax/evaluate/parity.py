@@ -107,7 +107,7 @@ def compare(weights: str | Path, reference: str | Path, output: str | Path | Non
     loaded = read_weights([weights])
     if loaded.model["name"] != RELEASE["name"]:
         raise UserError(f"{weights}: holds the network {loaded.model['name']!r}: give weights of the authors' release")
-    model = build_model(loaded.model)
+    model = build_model({**loaded.model, "dtype": "float32"})
     pair = [images.to_signed(values[name])[None] for name in _IMAGES]
     with jax.default_matmul_precision("highest"):
         apply = jax.jit(model.apply)

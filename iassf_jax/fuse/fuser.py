@@ -23,7 +23,7 @@ from iassf_jax.fuse.tiling import Tiling
 from iassf_jax.models import build_model
 from iassf_jax.runtime import use_compilation_cache
 from iassf_jax.weights import shipped
-from iassf_jax.weights.formats import Weights, read_weights
+from iassf_jax.weights.formats import RELEASE, Weights, read_weights
 
 Image = np.ndarray | str | Path
 """An array, or a file that `iassf_jax.read_image` reads."""
@@ -102,7 +102,8 @@ def load(
 
 def _fingerprint(weights: str | Path, params: Any) -> str:
     """SHA-256 of the file of weights, or of the parameters where they are a folder."""
-    path = shipped.weights_file(str(weights)) or Path(weights)
+    path = shipped.weights_file(weights) if isinstance(weights, str) else None
+    path = path or Path(weights)
     digest = hashlib.sha256()
     if path.is_file():
         digest.update(path.read_bytes())
@@ -124,7 +125,10 @@ class Fuser:
 
     def __init__(self, weights: Weights, tiling: Tiling | None = None) -> None:
         self.weights = weights
-        self.predictor = make_predictor(build_model(weights.model), weights.params, pad_multiple=0, tiling=tiling)
+        model = build_model(weights.model)
+        # The released network's statistics count the padding: of that, no more than its authors have.
+        multiple = model.size_multiple if weights.model["name"] == RELEASE["name"] else 0
+        self.predictor = make_predictor(model, weights.params, multiple, tiling)
 
     def __repr__(self) -> str:
         """Which weights, how large, for which haze, and where they run."""

@@ -118,6 +118,8 @@ class Predictor:
         stages, own = run_network(self.model, self.variables, known, pair, region=region, want=STAGES, record=record)
         for name in ("dehazed", "fused"):
             stages[name] = images_to_uint8(stages[name])
+        if "haze_density" in stages:  # the released network's leaves the range a little
+            stages["haze_density"] = np.clip(stages["haze_density"], 0, 1)
         return {
             name: np.asarray(x)[:, :height, :width] if x.ndim > 2 else np.asarray(x) for name, x in stages.items()
         }, own
@@ -131,7 +133,7 @@ class Predictor:
             tiled = TiledPair(self.model, self.variables, *pair, (height, width), self.tiling)
             own, density = tiled.statistics(known)
             out = tiled.images(own if known is None else known, density)
-            out |= {} if density is None else {"haze_density": density}
+            out |= {} if density is None else {"haze_density": np.clip(density, 0, 1)}
             results.append({name: x[:height, :width] if x.ndim > 1 else x for name, x in out.items()})
             statistics.append(own)
         batch = {name: np.stack([result[name] for result in results]) for name in results[0]}

@@ -186,7 +186,7 @@ def array(x: Any, what: str) -> Array:
         raise UserError(f"the {what} image is no array ({str(error).splitlines()[0]}): give [H, W, 3]") from None
     if x.dtype.kind not in "uif":
         raise UserError(f"the {what} image holds {x.dtype} values: pass uint8, uint16, or float in 0..1")
-    return x
+    return x.astype(x.dtype.newbyteorder("="), copy=False)
 
 
 def _image(x: Any, what: str) -> Array:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 from iassf_jax.errors import UserError
 
@@ -30,12 +31,13 @@ class Strengths:
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= 1:
                 raise UserError(f"{name} strength is {value}: use 0 (nothing) to 1")
+            object.__setattr__(self, name, float(value))  # NumPy's numbers go into no JSON
         if self.t0 is not None and not (_is_number(self.t0) and 0 < self.t0 <= 1):
             raise UserError(f"t0 is {self.t0}: use a transmission above 0 and up to 1, e.g. 0.2")
 
 
 def _is_number(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    return isinstance(x, numbers.Real) and not isinstance(x, bool) and math.isfinite(x)
 
 
 FULL = Strengths()

@@ -41,6 +41,7 @@ def _check_type(field: str, value: Any, default: Any) -> None:
         wanted = "up to 15 counts of at most 100"
     elif type(default) is int:
         limit = 100 if field.endswith("_blocks") else 4096
+        limit = 15 if field == "fusion_blocks" else limit  # each two of them halve the image
         good, wanted = type(value) is int and value <= limit, f"an integer of at most {limit}"
     else:
         good, wanted = type(value) is type(default), f"a value like {default!r}"

@@ -11,7 +11,7 @@ from iassf_jax.errors import UserError
 
 def abstract_parameters(model: nn.Module) -> Any:
     """Names, shapes and types of the weights."""
-    return jax.eval_shape(model.init, jax.random.key(0), *smallest_pair(model))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), *smallest_pair(model)))  # nothing is computed
 
 
 def smallest_pair(model: nn.Module) -> tuple[jax.Array, jax.Array]:

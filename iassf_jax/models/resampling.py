@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@functools.cache
+@functools.lru_cache(64)
 def resampling_weights(old: int, new: int) -> np.ndarray:
     """float32[new, old], rows of sum 1: how much each old pixel counts in each new one, by areas or between centres."""
     scale = old / new

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -12,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from iassf_jax.errors import UserError
 from iassf_jax.models import build_model, full_settings
 from iassf_jax.models.parameters import smallest_pair
+from iassf_jax.models.resampling import resampling_weights
 from iassf_jax.runtime import run_once
 from iassf_jax.train.run_config import changed_settings
 from iassf_jax.weights.formats import Weights
@@ -129,11 +129,10 @@ def with_prompt_size(weights: Weights, side: int) -> Weights:
         name = weights.model["name"]
         raise UserError(f"the network {name} has no prompt pool that can be resized: leave its prompt size alone")
     before = weights.model["prompt_size"]
-    how = cv2.INTER_AREA if side < before else cv2.INTER_LINEAR
+    shares = resampling_weights(before, side)
 
     def resize(x: np.ndarray) -> np.ndarray:
-        planes = [cv2.resize(np.float32(plane), (side, side), interpolation=how) for plane in x]
-        return np.stack(planes).reshape(len(planes), side, side, -1).astype(x.dtype)
+        return np.einsum("oh,pw,nhwc->nopc", shares, shares, x.astype(np.float32)).astype(x.dtype)
 
     return map_pools(resize, dataclasses.replace(weights, model={**weights.model, "prompt_size": side}))
 

@@ -68,7 +68,8 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
     """Reads weights of whatever form.
 
     Args:
-        sources: a name of shipped weights, also where a file or folder has that name (`./NAME` is that one); a `.pth`
+        sources: a name of shipped weights, also where a file or folder has that name (`./NAME`, or a `Path`, is that
+            one); a `.pth`
             file of the authors (final weights or a training checkpoint), its parts, one of them or their folder; a
             `.safetensors` file; or the folder of a training run or of converted weights.
 
@@ -76,10 +77,11 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
         UserError: no such file, a file that is damaged or refused, or names and shapes that differ (all are listed).
     """
     paths = [Path(source) for source in sources]
-    if len(paths) == 1 and (file := shipped.weights_file(str(sources[0]))):
+    name = sources[0]
+    if len(paths) == 1 and isinstance(name, str) and (file := shipped.weights_file(name)):
         weights = _from_safetensors(file)
         step = {name: x for name, x in weights.source.items() if name == "step"}  # not the folder of who trained them
-        return dataclasses.replace(weights, source={"name": str(sources[0]), **step})
+        return dataclasses.replace(weights, source={"name": name, **step})
     first = paths[0]
     for path in paths:
         if not _is_there(path):
@@ -117,6 +119,10 @@ def write_weights(weights: Weights, target: str | Path, half: bool = False) -> N
     target = Path(target)
     if half and target.suffix != SAFETENSORS:
         raise UserError(f"{target}: half precision goes into a {SAFETENSORS} file only")
+    own = full_settings(RELEASE)
+    if target.suffix and weights.model["name"] == RELEASE["name"]:
+        if other := [x for x in own if x != "dtype" and full_settings(weights.model)[x] != own[x]]:
+            raise UserError(f"{target}: files of the released network hold its own {', '.join(other)}: write a folder")
     _check_target(target, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
     if target.suffix in TORCH_SUFFIXES:
         if weights.model["name"] != RELEASE["name"]:
@@ -281,6 +287,9 @@ def _to_safetensors(weights: Weights, path: Path, half: bool) -> None:
     else:
         tensors = {name: np.asarray(x) for name, x in _by_dots(params).items()}
     if half:
+        for name, x in tensors.items():
+            if np.abs(x).max(initial=0) > np.finfo(np.float16).max:
+                raise UserError(f"{path}: {name} is too large for half precision: leave --half out")
         tensors = {name: x.astype(np.float16) for name, x in tensors.items()}
     about = {"format": "np", "model": json.dumps(dict(weights.model)), "source": json.dumps(dict(weights.source))}
     write_bytes(path, _pack(tensors, about))

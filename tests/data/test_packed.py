@@ -55,9 +55,8 @@ def test_validation_haze_is_that_of_the_files(tmp_path):
         write_scenes(tmp_path / "data" / split, 2, 0, 40, 56)
     pack(str(tmp_path / "data"), tmp_path / "packed", raw=True)
     for split in ("val", "test"):
-        files, packed = (
-            pipeline.make_source(config(root, folders={}), split)[0] for root in (tmp_path / "data", tmp_path / "packed")
-        )
+        roots = (tmp_path / "data", tmp_path / "packed")
+        files, packed = (pipeline.make_source(config(root, folders={}), split)[0] for root in roots)
         assert packed.names == files.names and packed.stems != files.stems
         for i in range(2):
             haze = {"kinds": ("homogeneous",), "ranges": {}}

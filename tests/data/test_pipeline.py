@@ -235,6 +235,10 @@ def test_depth_maps_beside_the_images_do_without_names_of_folders(folder):
     data = {**DATA, "source": "pairs", "root": str(folder), "depth_meaning": "depth", "depth_scale": 0.01}
     data["haze"] = {"kinds": ("depth",), "ranges": {}}
     assert "depth" in pipeline.make_source(data, "all")[0][0]
+    unsaid = {**data, "depth_meaning": "", "haze": {"kinds": ("homogeneous", "outdoor"), "ranges": {}}}
+    with pytest.raises(UserError, match="haze 'outdoor' follows the depth maps there are: set data.depth_meaning"):
+        pipeline.make_source(unsaid, "all")
+    assert "depth" not in pipeline.make_source({**unsaid, "haze": data["haze"] | {"kinds": ("none",)}}, "all")[0][0]
     (folder / "depth").rename(folder / "not_depth")
     with pytest.raises(UserError, match=r"data.haze.kinds has 'depth', but the pairs have no depth maps"):
         pipeline.make_source(data, "all")

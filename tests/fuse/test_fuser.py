@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,10 +16,13 @@ import tiny
 from iassf_jax.data import images
 from iassf_jax.data.levels import stretch
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import network
 from iassf_jax.fuse.fuser import Fuser
 from iassf_jax.fuse.prepare import Preparation, prepare_pair
+from iassf_jax.fuse.strengths import Strengths
+from iassf_jax.models import full_settings
 from iassf_jax.weights import shipped
-from iassf_jax.weights.formats import read_weights
+from iassf_jax.weights.formats import Weights, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,41 @@ def test_infrared_of_another_size(fuser):
     assert resized.shape == (20, 30) and resized.dtype == np.uint16 and (resized == 20000).all()
 
 
+def test_the_order_of_bytes_does_not_matter():
+    """As FITS and some cameras' dumps have them."""
+    visible, infrared = pair(dtype=np.uint16)
+    infrared //= 16  # raw
+    other = [x.astype(x.dtype.newbyteorder(">")) for x in (visible, infrared)]
+    for how in (Preparation(), Preparation(resize_infrared=True)):
+        native, swapped = (prepare_pair(*x, how, notes=[])[:2] for x in ((visible, infrared), other))
+        assert [x.dtype for x in native] == [x.dtype for x in swapped]
+        jax.tree.map(np.testing.assert_array_equal, native, swapped)
+
+
+def test_numbers_of_numpy_are_strengths():
+    assert dataclasses.asdict(Strengths(np.float32(0.5), np.int64(1), np.float64(0.2))) == {
+        "dehaze": 0.5,
+        "infrared": 1.0,
+        "t0": 0.2,
+    }
+    json.dumps(dataclasses.asdict(Strengths(np.float32(0.5))))
+
+
+def test_the_released_networks_density_and_padding(monkeypatch):
+    """Its density leaves 0..1 a little; its statistics count the padding, of which it gets what its authors have."""
+    seen = []
+
+    def run(model, variables, known, images, *_, **__):
+        seen.append(images[0].shape[1:3])
+        density = np.linspace(-0.3, 1.2, images[0][..., 0].size).reshape(images[0].shape[:3])
+        return {"dehazed": images[0], "fused": images[0], "haze_density": density}, None
+
+    monkeypatch.setattr(network, "run_network", run)
+    result = Fuser(Weights(full_settings({"name": "iassf_release"}), {}))(*pair(101, 104))
+    assert result.haze_density.min() == 0 and result.haze_density.max() == 1
+    assert seen == [(104, 104)]
+
+
 def test_raw_thermal_is_stretched_or_told(fuser):
     visible, _ = pair()
     counts = (8000 + np.arange(600).reshape(20, 30)).astype(np.uint16)
@@ -240,6 +279,14 @@ def test_a_folder_of_the_name_is_not_taken_for_them(tmp_path, monkeypatch):
     assert iassf_jax.load("iassf-msrs").weights.source["sha256"] == shipped.card("iassf-msrs")["sha256"]
     with pytest.raises(UserError, match=r"no config\.json there"):
         iassf_jax.load("./iassf-msrs")
+
+
+def test_a_path_is_never_a_name(tmp_path, monkeypatch):
+    """`Path("./iassf-msrs")` has lost its dot."""
+    (tmp_path / "iassf-msrs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        iassf_jax.load(Path("./iassf-msrs"))
 
 
 def test_unknown_weights_are_told_with_the_names_there_are():

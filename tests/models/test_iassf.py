@@ -253,6 +253,7 @@ def test_parameters_do_not_depend_on_the_size_they_are_made_at():
         ({"name": "iasff"}, "model.name"),
         ({**SMALL, "chanels": 8}, "chanels"),
         ({**SMALL, "fusion_blocks": 2}, "odd"),
+        ({**SMALL, "fusion_blocks": 17}, "an integer of at most 15"),
         ({**SMALL, "restoration_blocks": (1, 1)}, "odd"),
         ({**SMALL, "dtype": "float16"}, "bfloat16"),
         ({**SMALL, "norm": "none"}, "bias_free"),

@@ -52,6 +52,7 @@ def test_the_papers_setting():
         ("optim", {"min_learning_rate": 1.0}, "above optim.learning_rate"),
         ("optim", {"schedule_every": "month"}, "schedule_every: use one of step, epoch"),
         ("data", {"crop": 0}, "data.crop"),
+        ("data", {"depth_meaning": "disparty"}, "depth_meaning is 'disparty', .*: use depth, disparity"),
         ("data", {"whole_size": (60_000, 60_000), "rotations": False}, "of 1 to 8192"),
         ("data", {"infrared_fading": (0.0, float("nan"))}, "data.infrared_fading"),
         ("train", {"steps": 2**31}, "use 0 to 2147483647"),

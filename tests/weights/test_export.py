@@ -18,7 +18,7 @@ from iassf_jax.data import images
 from iassf_jax.errors import UserError
 from iassf_jax.fuse.fuser import Fuser
 from iassf_jax.models import build_model, full_settings
-from iassf_jax.models.fast.plain import plain_operations
+from iassf_jax.models.fast.plain import is_portable, plain_operations
 from iassf_jax.scenes import write_scenes
 from iassf_jax.weights import export
 from iassf_jax.weights.formats import Weights, write_weights
@@ -138,6 +138,17 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="differs by"):
         export.export_stablehlo(small("iassf"), tmp_path / "network", (32, 32), platforms=("cpu",))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_has_no_kernel_of_one_kind_of_device(tmp_path, monkeypatch):
+    """On a GPU the network would be traced with such kernels, which no file holds."""
+
+    def look(*_, **__):
+        raise UserError(f"portable: {is_portable()}")
+
+    monkeypatch.setattr(export.jax.export, "export", look)
+    with pytest.raises(UserError, match="portable: True"):
+        export.export_stablehlo(small("iassf"), tmp_path / "network", (32, 32))
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

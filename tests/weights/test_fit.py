@@ -1,5 +1,6 @@
 """Weights made to fit: prompt pools of another size, means with other weights, and the command."""
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -48,6 +49,16 @@ def test_an_even_pool_gives_the_same_images_at_any_size(weights, side):
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [1, 3, 5, 7, 11])
+def test_a_pool_of_many_channels_takes_any_side(weights, side):
+    pool = np.random.default_rng(0).normal(size=(5, 8, 8, 24)).astype(np.float32)
+    found = with_prompt_size(Weights({**weights.model, "prompt_size": 8}, {"pool": pool}), side).params["pool"]
+    assert found.shape == (5, side, side, 24)
+    how = cv2.INTER_AREA if side < 8 else cv2.INTER_LINEAR
+    expected = cv2.resize(np.ascontiguousarray(pool[1, ..., 5]), (side, side), interpolation=how)
+    np.testing.assert_allclose(found[1, ..., 5], expected, atol=1e-3)  # OpenCV's bilinear shares have 11 bits
+
+
 def converted(weights, folder, *flags):
     write_weights(weights, folder / "w.safetensors")
     with pytest.raises(SystemExit) as leave:
@@ -66,6 +77,27 @@ def test_the_command_changes_what_the_network_computes_in(weights, tmp_path):
     found = converted(weights, tmp_path, "--dtype", "bfloat16")
     assert found.model == {**weights.model, "dtype": "bfloat16"}
     jax.tree.map(np.testing.assert_array_equal, found.params, weights.params)
+
+
+def test_pytorchs_files_hold_no_setting(tmp_path):
+    with pytest.raises(SystemExit) as leave:
+        main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "other.pth"), "--dtype", "bfloat16"])
+    assert leave.value.code.startswith("error: --dtype is a setting, which PyTorch's files do not have")
+
+
+def test_what_half_precision_cannot_hold_is_not_written(weights, tmp_path):
+    large = jax.tree.map(lambda x: x * 0 + 70_000, weights.params)
+    with pytest.raises(UserError, match="is too large for half precision: leave --half out"):
+        write_weights(Weights(weights.model, large), tmp_path / "w.safetensors", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_files_hold_no_released_network_of_other_depths(tmp_path, name):
+    other = Weights({"name": "iassf_release", "depths": (1, 1, 1, 1, 1), "dtype": "bfloat16"}, {"x": np.zeros(1)})
+    with pytest.raises(UserError, match="files of the released network hold its own depths: write a folder"):
+        write_weights(other, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_takes_the_mean_with_the_weights_from_before(weights, tmp_path):
