@@ -11,17 +11,34 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import iassf_jax
-from benchmarks.flicker import moving_scene
+from iassf_jax.data.haze import HazeParams, apply_haze
+from iassf_jax.scenes import SceneSource
 from iassf_jax.weights import shipped
 
 _RATE = 30
 _FRAMES = 60
+
+
+def moving_scene(frames: int, height: int, width: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames of a scene: visible uint8[H, W, 3] with haze and noise, infrared uint8[H, W]; the object crosses below."""
+    scene = SceneSource(1, seed, height, width)[0]
+    hazy = apply_haze(scene.visible, HazeParams("homogeneous", (0.8, 0.8, 0.8), 0.7))
+    rng = np.random.default_rng(seed)
+    size = height // 3
+    for i in range(frames):
+        visible, infrared = hazy.astype(np.float32), scene.infrared.astype(np.float32)
+        left = round((i + 0.5) / frames * (width + size)) - size
+        area = slice(height - size, height), slice(max(0, left), max(0, left + size))
+        visible[area], infrared[area] = 250, 255
+        noisy = (x + rng.normal(0, 3, x.shape) for x in (visible, infrared))
+        yield tuple(np.clip(np.rint(x), 0, 255).astype(np.uint8) for x in noisy)
 
 
 def films(height: int, width: int) -> list[list[bytes]]:

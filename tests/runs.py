@@ -58,10 +58,10 @@ def losses(workdir):
     return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
 
 
-def wait_for(path, process):
-    """Until a file or folder is there."""
+def wait_for(path, *running):
+    """Until a file or folder is there, which processes are to write."""
     deadline = time.monotonic() + 300
     while not path.exists():
-        assert process.poll() is None, process.stderr.read()
+        assert all(process.poll() is None for process in running), [process.stderr.read() for process in running]
         assert time.monotonic() < deadline, f"{path} did not come"
         time.sleep(0.01)

@@ -301,7 +301,7 @@ def test_load_depth_refuses(tmp_path):
 
 
 def test_data_workers_import_no_jax():
-    modules = "iassf_jax.data.haze, iassf_jax.data.haze.fit, iassf_jax.data.haze.folder"
+    modules = "iassf_jax.data.haze, iassf_jax.data.haze.folder"
     script = f"import sys; import {modules}; print([name for name in sys.modules if name.startswith('jax')])"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)

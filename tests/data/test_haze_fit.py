@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from haze_fit import fit_msrs_release
 from haze_images import rng, smooth_image
 from iassf_jax.data import haze, images
 from iassf_jax.data.haze import HazeParams, apply_haze, draw_haze
-from iassf_jax.data.haze.fit import fit_msrs_release
 from iassf_jax.errors import UserError
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "msrs"

@@ -19,6 +19,7 @@ import tiny
 from iassf_jax.data import pipeline
 from iassf_jax.errors import UserError
 from iassf_jax.train import devices, processes
+from runs import finish, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 TELLS = ("20 training and", "compiling ", "step ")  # of a run in which nothing is amiss
@@ -51,21 +52,6 @@ def start_two(workdir, cache, *flags):
     return [start(workdir, cache, *flags, *together, f"--process_id={i}") for i in range(2)]
 
 
-def finish(*running, code=0):
-    """What each of the processes said."""
-    said = [process.communicate(timeout=600)[1] for process in running]
-    assert all(process.returncode == code for process in running), said
-    return said
-
-
-def wait_for(path, running):
-    deadline = time.monotonic() + 300
-    while not path.exists():
-        assert all(process.poll() is None for process in running), [process.communicate()[1] for process in running]
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.01)
-
-
 def logged(workdir, prefix):
     """Numbers by step and name, but for times."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -94,18 +80,18 @@ def alone(tmp_path_factory, cache):
 
 @pytest.mark.slow
 def test_eight_devices_train_as_one_and_one_goes_on_for_them(tmp_path, cache, alone):
-    (said,) = finish(start(tmp_path, cache, count=8))
+    said = finish(start(tmp_path, cache, count=8))
     assert "20 steps on 8 x cpu" in said
     assert_same(tmp_path, alone)
     shutil.rmtree(tmp_path / "checkpoints" / "20")
-    (said,) = finish(start(tmp_path, cache))
+    said = finish(start(tmp_path, cache))
     assert "resuming at step 10 of 20 steps on cpu" in said
     assert_same(tmp_path, alone)
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, cache, alone):
-    said = finish(*start_two(tmp_path, cache))
+    said = [finish(process) for process in start_two(tmp_path, cache)]
     assert "20 steps on 2 x cpu" in said[0] and not said[1]
     assert_same(tmp_path, alone)
 
@@ -115,7 +101,7 @@ def test_a_fresh_and_a_resumed_run_share_one_program(tmp_path, cache, alone):
     programs = list(cache.glob("jit_train_step-*-cache"))
     shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "20")
-    (said,) = finish(start(tmp_path, cache))
+    said = finish(start(tmp_path, cache))
     assert "resuming at step 10" in said
     assert programs and list(cache.glob("jit_train_step-*-cache")) == programs
     assert logged(tmp_path, "train/") == logged(alone, "train/")
@@ -127,7 +113,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on(tmp_path, cache, victim)
     flags = ["--config.train.steps=1000000", "--config.train.log_every=10", "--config.eval.every=0"]
     flags += ["--config.eval.num_images=0", "--config.checkpoint.every=20"]
     running = start_two(tmp_path, cache, *flags)
-    wait_for(tmp_path / "checkpoints" / "20", running)
+    wait_for(tmp_path / "checkpoints" / "20", *running)
     running[victim].kill()
     killed_at = time.monotonic()
     _, said = running[1 - victim].communicate(timeout=60)
@@ -138,10 +124,10 @@ def test_a_killed_process_ends_the_other_and_both_go_on(tmp_path, cache, victim)
 
     running = start_two(tmp_path, cache, *flags)
     newest = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
-    wait_for(tmp_path / "checkpoints" / str(newest + 20), running)
+    wait_for(tmp_path / "checkpoints" / str(newest + 20), *running)
     for process in running[victim:]:  # both, or the second alone
         process.send_signal(signal.SIGTERM)
-    said = finish(*running, code=130)
+    said = [finish(process, 130) for process in running]
     assert f"resuming at step {newest} of" in said[0] and not said[1]
     assert said[0].count("asked to stop: saved step") == 1
     step = int(said[0].rpartition("saved step ")[2].partition(";")[0])
