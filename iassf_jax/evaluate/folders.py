@@ -152,9 +152,10 @@ def _jobs(
         raise UserError(f"two methods are named {repeated[0]!r}: give each a --name of its own")
     jobs, problems = [], []
     kinds = ("visible", "infrared", *(["dehazed"] if dehazed else []))
-    for i, (name, folder) in enumerate(methods):
+    fused = {name: _by_stem(folder) for name, folder in methods}
+    for i, name in enumerate(names):
         others = [*sources, *([_by_stem(dehazed[i])] if dehazed else [])]
-        for stem, path in _by_stem(folder).items():
+        for stem, path in fused[name].items():
             missing = [what for what, found in zip(kinds, others, strict=True) if stem not in found]
             if missing:
                 problems.append(Problem(str(path), f"there is no {' and no '.join(missing)} image of this name"))
@@ -163,7 +164,7 @@ def _jobs(
                 jobs.append((name, stem, (path, infrared, visible, *more)))
     wanted = {stem for _, stem, _ in jobs}
     for name, folder in methods:
-        for stem in sorted(wanted - {job[1] for job in jobs if job[0] == name}):
+        for stem in sorted(wanted - fused[name].keys()):
             problems.append(Problem(str(folder), f"has no image {stem!r}, which another method has"))
     return jobs, problems
 

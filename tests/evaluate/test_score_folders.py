@@ -57,6 +57,13 @@ def test_methods_side_by_side_and_the_same_numbers_as_the_function(data):
     assert "model.mat" in (data / "out" / "report.html").read_text()
 
 
+def test_an_image_without_its_dehazed_one_is_reported_once(data):
+    (data / "dehazed").mkdir()
+    images.write_image(data / "dehazed" / "b.png", images.read_image(data / "vi" / "b.png"))
+    _, problems, _ = score(data, "mean", "max", dehazed=[data / "dehazed", data / "vi"])
+    assert [p.reason for p in problems] == ["there is no dehazed image of this name"]
+
+
 def test_dehazed_images_are_compared_with_the_visible_ones(data):
     score(data, "mean", "max")
     score(data, "mean", "max", dehazed=[data / "max", data / "vi"])  # not what is known from before
