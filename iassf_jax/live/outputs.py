@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import video_files
+from iassf_jax.fuse.video_files import CODECS
 
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _RATE = 10.0  # frames a second of a file, in which pictures stand as long as they did
 _TITLE = "iassf_jax live"
 _BOUNDARY = "picture"
@@ -59,6 +60,7 @@ class Recording:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}): choose another folder") from None
+        # Not as `files.scratch_of` names it: `fuse` into the same folder sweeps those away.
         self._scratch = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -69,10 +71,7 @@ class Recording:
         if self._writer is None:
             self._first = seconds
             self._size = tuple(n + n % 2 for n in picture.shape[1::-1])
-            codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._scratch), cv2.CAP_FFMPEG, codec, _RATE, self._size)
-            if not self._writer.isOpened():
-                raise UserError(f"{self.path}: cannot be written: check the folder and its permissions")
+            self._writer = video_files.writer(self._scratch, self.path, _RATE, self._size)
         if picture.shape[1::-1] != self._size:
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -83,12 +82,11 @@ class Recording:
         return ""
 
     def close(self) -> None:
-        """Gives the file its name."""
+        """Gives the file its name; a UserError where it could not be written in full."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(self._scratch, self.path)
+            video_files.finish(self._scratch, self.path, self._count)
 
 
 class WebStream:

@@ -63,8 +63,9 @@ class Show:
             images.write_image(path, fused)
             self._note = f"saved {path.name}"
         elif key == "r" and self._recording:
-            self._note = f"saved {self._recording.path.name}"
+            path = self._recording.path
             self._stop_recording()
+            self._note = f"saved {path.name}"
         elif key == "r":
             self._recording = Recording(self.folder / time.strftime("recording-%Y%m%d-%H%M%S.mp4"), overwrite=True)
             self._note = "recording"

@@ -253,6 +253,17 @@ def test_a_recording_keeps_time(tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "o.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 11
 
 
+def test_a_recording_that_the_disk_cuts_replaces_nothing(tmp_path, monkeypatch):
+    full = types.SimpleNamespace(write=lambda frame: None, release=lambda: None)
+    monkeypatch.setattr("iassf_jax.fuse.video_files.writer", lambda *_: full)
+    (tmp_path / "o.mp4").write_bytes(b"good")
+    recording = Recording(tmp_path / "o.mp4", overwrite=True)
+    recording.show(np.full((32, 48, 3), 90, np.uint8), 0.0)
+    with pytest.raises(UserError, match="could not be written in full: free space"):
+        recording.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"] and (tmp_path / "o.mp4").read_bytes() == b"good"
+
+
 def test_a_window_needs_a_screen(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
