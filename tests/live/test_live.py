@@ -244,6 +244,21 @@ def test_keys_change_what_is_shown_and_kept(fuser, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_nothing_kept_within_one_second_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda form: form.replace("%Y%m%d-%H%M%S", "now"))
+    show = Show(None, None, folder=tmp_path)
+    show.live = types.SimpleNamespace(strengths=None)
+    for level in (10, 20, 30):
+        show.press("s", np.full((*SIZE, 3), level, np.uint8))
+        show.press("r")
+        show._recording.show(np.full((*SIZE, 3), level, np.uint8), 0.0)
+        show.press("r")
+    for kind, suffix in (("still", ".png"), ("recording", ".mp4")):
+        names = [f"{kind}-now{more}{suffix}" for more in ("", "-2", "-3")]
+        assert sorted(path.name for path in tmp_path.glob(f"{kind}*")) == sorted(names)
+    assert cv2.imread(str(tmp_path / "still-now.png")).mean() == 10
+
+
 def test_a_recording_keeps_time(tmp_path):
     recording = Recording(tmp_path / "o.avi")
     for moment in (100.0, 100.05, 101.0):
