@@ -14,7 +14,7 @@ VIEWS = ("fused", "dehazed", "haze", "side", "split")
 def add(commands: Commands) -> None:
     """Adds the command."""
     live = command(commands, "live", "dehaze and fuse two cameras as their frames come", run)
-    source = "number of a device, a file, a pipe, or an address (rtsp, http, udp, tcp, srt)"
+    source = "number of a device, a file, a pipe, or an address (rtsp, http, udp, tcp)"
     live.add_argument("--visible", required=True, metavar="SOURCE", help=source)
     live.add_argument("--infrared", required=True, metavar="SOURCE", help="the same")
     live.add_argument(

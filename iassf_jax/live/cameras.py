@@ -18,7 +18,7 @@ from iassf_jax.fuse.video_pixels import Reader, as_stored
 _TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
 _RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
 _KEPT_SECONDS = 0.5  # of frames, beside the delay
-_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|srt|rtmp)://")
+_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|rtmp)://")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Camera:
         """Starts reading.
 
         Args:
-            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp, srt).
+            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp).
             news: is notified of every frame and of every change of `state`.
             begin: a file stands at its first frame until this is set.
             grey: 16 bits and one channel stay where the source has them.
