@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     set_up()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what breaks off is told in the picture
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-    output = open_output(args.output, args.overwrite)
+    output = open_output(args.output, args.overwrite, (args.visible, args.infrared))
     live = Live(
         args.visible,
         args.infrared,

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -156,8 +156,8 @@ def _handler(stream: WebStream) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def open_output(where: str, overwrite: bool = False) -> Window | Recording | WebStream:
-    """ "window", an http address, or a video file.
+def open_output(where: str, overwrite: bool = False, sources: Iterable[str] = ()) -> Window | Recording | WebStream:
+    """ "window", an http address, or a video file, which may not be one of the sources.
 
     Raises:
         UserError: it cannot be opened.
@@ -166,4 +166,6 @@ def open_output(where: str, overwrite: bool = False) -> Window | Recording | Web
         return Window()
     if "://" in where:
         return WebStream(where)
+    if Path(where).resolve() in (Path(source).resolve() for source in sources):
+        raise UserError(f"{where}: is an input and would be overwritten: choose another --output")
     return Recording(where, overwrite)
