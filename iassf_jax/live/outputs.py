@@ -93,11 +93,11 @@ class WebStream:
     """Pictures at an address of this machine, as a browser and most players show them (MJPEG)."""
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
         try:
+            parts = urlsplit(address)
             host, port = parts.hostname or "127.0.0.1", parts.port or 8080
         except ValueError:
-            raise UserError(f"{address}: has no good port: give e.g. http://127.0.0.1:8080") from None
+            raise UserError(f"{address}: has no good host or port: give e.g. http://127.0.0.1:8080") from None
         if parts.scheme != "http":
             raise UserError(f"{address}: pictures are served over http alone: give e.g. http://127.0.0.1:8080")
         self._news = threading.Condition()

@@ -211,6 +211,7 @@ def test_the_command_records_and_tells_what_is_wrong(tmp_path, capsys):
         (["--visible", str(tmp_path / "text.mp4"), "--infrared", infrared], "gives no frame"),
         (["--visible", visible, "--infrared", infrared, "--output", "o.gif"], "ends in one of"),
         (["--visible", visible, "--infrared", infrared, "--output", "rtsp://x"], "http"),
+        (["--visible", visible, "--infrared", infrared, "--output", "http://[::1"], "no good host or port"),
         (["--visible", visible, "--infrared", infrared, "--output", visible, "--overwrite"], "is an input"),
         (["--visible", visible, "--infrared", "srt://x:9000"], "is not there"),  # OpenCV's wheels do not speak it
         (["--visible", visible, "--infrared", infrared, "--infrared-delay", "nan"], "infrared_delay"),
