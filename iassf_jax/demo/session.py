@@ -192,7 +192,7 @@ class Session:
                 result = network.fuse_prepared(pair, options.strengths())
                 seconds = time.perf_counter() - start
             except UserError as error:
-                raise UserError(for_page(str(error))) from None
+                raise UserError(for_page(str(error), options.rig)) from None
         said = [*map(str, notes), *(str(w.message) for w in caught if issubclass(w.category, UserWarning))]
         message = time_taken(pair.visible.shape, seconds, clock.seconds)
         return self._write(pair, result, message, tuple(dict.fromkeys(map(for_page, said))))
@@ -230,10 +230,7 @@ class Session:
             first, second = (None if path is None else read_alone(path, side, notes) for side, path in sides)
             return first, second
         except UserError as error:
-            message = str(error)
-            for path in filter(None, (visible, infrared)):
-                message = message.replace(str(path), Path(path).name)
-            raise UserError(for_page(message)) from None
+            raise UserError(for_page(str(error), visible, infrared)) from None
 
     def _check_size(self, path: str) -> None:
         height, width = images.image_size(path)
@@ -282,8 +279,10 @@ def time_taken(shape: tuple[int, ...], seconds: float, compiling: float) -> str:
     return f"{line}, after {compiling:.1f} s of compiling for this size (the first time only)"
 
 
-def for_page(message: str) -> str:
-    """One line, without the names of Python's and the command line's options."""
+def for_page(message: str, *paths: str | None) -> str:
+    """One line, without the folders of paths and the names of Python's and the command line's options."""
+    for path in filter(None, paths):
+        message = message.replace(str(path), Path(path).name)
     for words, here in _OTHERWISE.items():
         message = message.replace(words, here)
     return " ".join(without_options(message).split())

@@ -116,7 +116,7 @@ def test_a_rig_places_the_infrared_image(network, session, pair, tmp_path):
     assert (network.seen[-1][1][:, 28:] == images.read_image(pair[1])[:, 28:]).all()
     fused, dehazed = images.read_image(job.fused), images.read_image(job.dehazed)
     assert (fused[:, :28] == dehazed[:, :28]).all() and (fused[:, 40:] != dehazed[:, 40:]).any()
-    with pytest.raises(UserError, match="no rig file"):
+    with pytest.raises(UserError, match="^visible.png: is no rig file"):
         session.run(*pair, Options(rig=pair[0]))
 
 
