@@ -1,5 +1,6 @@
 """What the web page of `iassf-jax demo` does, without the page: examples, limits, uploads, results. Needs no Gradio."""
 
+import contextlib
 import dataclasses
 import html
 import re
@@ -34,6 +35,7 @@ MAX_PIXELS = 4_000_000
 EXAMPLE_SIZE = (288, 384)  # height, width; a few seconds on two CPU cores
 KEPT_UPLOADS = 64  # of the largest size, with copies of results that pages show
 KEPT_JOBS = 16  # results on disk, so that a page that stays open for days does not fill it
+KEPT_SECONDS = 3600  # uploads and results
 
 # Caption, lighting and seed of the scene, haze: three as the shipped weights know it, one as they do not.
 _EXAMPLES = (
@@ -248,10 +250,18 @@ class Session:
                 self._networks[weights] = fuser.load(weights)
             return self._networks[weights]
 
+    def sweep(self) -> None:
+        """Removes the results that are older than `KEPT_SECONDS`."""
+        for folder in self.folder.glob("job*"):
+            with contextlib.suppress(FileNotFoundError):  # a job has removed it
+                if time.time() - folder.stat().st_mtime > KEPT_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _job_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="job", dir=self.folder))
         self._jobs.append(folder)
         self.uploads.make_room()
+        self.sweep()
         while len(self._jobs) > KEPT_JOBS:
             shutil.rmtree(self._jobs.popleft(), ignore_errors=True)
         return folder
