@@ -51,6 +51,7 @@ class Camera:
     Attributes:
         state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
         problem: what went wrong, in one line.
+        name: the source as messages have it, without a password.
         first: the first frame, as OpenCV gave it.
         turn: degrees to the right by which a player turns a file's frames, which come as they are stored.
     """
@@ -76,6 +77,7 @@ class Camera:
             UserError: no such file.
         """
         self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
+        self.name = _shown(self.source)
         self.state, self.problem = "opening", ""
         self.first: np.ndarray | None = None
         self.turn = 0
@@ -85,7 +87,7 @@ class Camera:
         self._frames: deque[Frame] = deque()
         self._number = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera {source}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
         self._thread.start()
 
     def newest(self) -> Frame | None:
@@ -115,12 +117,12 @@ class Camera:
                 self._read(reader)
                 reader.release()
             if self._number == 0:
-                self._set("failed", f"{self.source}: gives no frame: check the camera, the file or the address")
+                self._set("failed", f"{self.name}: gives no frame: check the camera, the file or the address")
                 return
             if self._kind == "file":
-                self._set("ended", f"{self.source}: is at its end")
+                self._set("ended", f"{self.name}: is at its end")
                 return
-            self._set("lost", f"{self.source}: broke off")
+            self._set("lost", f"{self.name}: broke off")
             tries = 0 if self._number > before else tries + 1
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
 
@@ -172,6 +174,11 @@ class Camera:
             self._news.notify_all()
 
 
+def _shown(source: str | int) -> str:
+    """A source for all eyes: messages stand in pictures, recordings and journals."""
+    return re.sub(r"//[^/@]*@", "//", str(source))
+
+
 def _kind(source: str | int) -> str:
     """What a source is: "device", "stream", "pipe" or "file"."""
     if isinstance(source, int):
@@ -182,7 +189,7 @@ def _kind(source: str | int) -> str:
         mode = Path(source).stat().st_mode
     except OSError:
         raise UserError(
-            f"{source}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
+            f"{_shown(source)}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
         ) from None
     if stat.S_ISDIR(mode):
         raise UserError(f"{source}: is a folder: give a device's number, a file, a pipe, or an address")

@@ -169,6 +169,17 @@ def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
     assert states == [False, True, False]
 
 
+def test_no_message_has_a_password():
+    for source in (f"http://user:secret@127.0.0.1:{free_port()}/a.mjpg", "srt://user:secret@cam"):
+        try:
+            camera = started(source)
+            wait_for(lambda: camera.state == "failed")  # noqa: B023
+            said = camera.problem + camera._thread.name
+        except UserError as error:
+            said = str(error)
+        assert "secret" not in said and source[-5:] in said
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_a_camera(tmp_path):
     data = Path(film(tmp_path / "v.avi", 12, 10)).read_bytes()
