@@ -108,23 +108,33 @@ class Camera:
     def _run(self) -> None:
         tries = 0
         while not self._stop.is_set():
-            reader = _opened(self.source, self._kind, self._grey)
-            before = self._number
-            if reader is not None:
-                if self._kind == "file":
-                    self.turn = turn_of(reader)
-                    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-                self._read(reader)
-                reader.release()
+            before, why = self._number, ""
+            try:
+                self._open_and_read()
+            except Exception as error:  # if this thread died, nobody would be told
+                why = _shown(" ".join(f"{type(error).__name__}: {error}".split()))
             if self._number == 0:
-                self._set("failed", f"{self.name}: gives no frame: check the camera, the file or the address")
+                why = why or "gives no frame"
+                self._set("failed", f"{self.name}: {why}: check the camera, the file or the address")
                 return
             if self._kind == "file":
-                self._set("ended", f"{self.name}: is at its end")
+                self._set("failed" if why else "ended", f"{self.name}: {why or 'is at its end'}")
                 return
-            self._set("lost", f"{self.name}: broke off")
+            self._set("lost", f"{self.name}: {why or 'broke off'}")
             tries = 0 if self._number > before else tries + 1
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
+
+    def _open_and_read(self) -> None:
+        reader = _opened(self.source, self._kind, self._grey)
+        if reader is None:
+            return
+        try:
+            if self._kind == "file":
+                self.turn = turn_of(reader)
+                reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            self._read(reader)
+        finally:
+            reader.release()
 
     def _read(self, reader: Reader) -> None:
         """Reads to the end of the source; a file at its own pace."""

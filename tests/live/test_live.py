@@ -169,6 +169,32 @@ def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
     assert states == [False, True, False]
 
 
+class Faulty:
+    """Stands for a camera's reader: two frames, then an error."""
+
+    def __init__(self):
+        self.left = 2
+        self.get, self.set, self.release = (lambda *_: 0.0), (lambda *_: True), (lambda: None)
+
+    def read(self):
+        self.left -= 1
+        if self.left < 0:
+            raise cv2.error("a driver's\nfault")
+        return True, np.zeros((*SIZE, 3), np.uint8)
+
+
+def test_an_unexpected_error_is_told_and_the_source_is_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.cameras._opened", lambda *_: Faulty())
+    camera = started(0)
+    wait_for(lambda: camera.state == "lost" and camera.newest().number >= 4)
+    assert camera.problem == "0: error: a driver's fault"
+    camera.close()
+    (tmp_path / "v.avi").write_bytes(b"")
+    camera = started(str(tmp_path / "v.avi"))
+    wait_for(lambda: camera.state == "failed")
+    assert "a driver's fault" in camera.problem  # a file is not played again from its beginning
+
+
 def test_no_message_has_a_password():
     for source in (f"http://user:secret@127.0.0.1:{free_port()}/a.mjpg", "srt://user:secret@cam"):
         try:
