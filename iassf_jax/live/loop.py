@@ -24,6 +24,7 @@ from iassf_jax.fuse.video_files import turned
 from iassf_jax.live.cameras import Begin, Camera, Frame
 
 _STALE_AFTER = 1.0  # seconds without a new pair
+_UNEXPLAINED = 5.0  # seconds without a first pair, until it is told what is waited for
 _REPEAT = 0.25  # seconds between repetitions of a picture that is stale
 
 _AS_IT_IS = Preparation(resize_infrared=True, infrared_percentiles=None, infrared_border="keep")  # looks cost time
@@ -139,6 +140,7 @@ class Live:
             UserError: a source that cannot be read, or frames that do not fit together.
         """
         last: LiveFrame | None = None
+        tell = time.monotonic() + _UNEXPLAINED
         try:
             while not self._closed:
                 pair = self._wait(_STALE_AFTER if last is None or not last.stale else _REPEAT)
@@ -155,6 +157,9 @@ class Live:
                     message = self._problem() or "no new frames"
                     last = dataclasses.replace(last, stale=True, message=message, rate=0.0)
                     yield dataclasses.replace(last, latency=time.monotonic() - last.time)
+                elif time.monotonic() >= tell:
+                    tell = math.inf
+                    self._warn_of_waiting()
         finally:
             self.close()
 
@@ -191,6 +196,11 @@ class Live:
             refuse_swapped(*(camera.first for camera in self._cameras))
         except UserError as error:
             warnings.warn(str(error), stacklevel=3)
+
+    def _warn_of_waiting(self) -> None:
+        """A warning of sources that give nothing yet: e.g. nobody may write into a pipe."""
+        silent = [camera.name for camera in self._cameras if camera.newest() is None]
+        warnings.warn(f"waiting for {' and '.join(silent) or 'two frames of one moment'}", stacklevel=3)
 
     def _agree_on_turns(self) -> None:
         """Both files are turned as `fuse` turns videos."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 from pathlib import Path
 
 import cv2
@@ -219,6 +220,22 @@ def test_a_pipe_is_a_camera(tmp_path):
         writer.join(5)
     assert camera.newest().number == 24 and camera.newest().image.shape == (*SIZE, 3)
     camera.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.loop._UNEXPLAINED", 0.1)
+    monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 0.1)
+    pipe, visible = tmp_path / "pipe", film(tmp_path / "v.avi", 4, 20)
+    os.mkfifo(pipe)
+    live = iassf_jax.live(visible, str(pipe), fuser=StubFuser())
+    wait_for(lambda: live._cameras[0].newest())
+    threading.Timer(1.5, live.close).start()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert list(live) == []
+    assert [str(w.message) for w in said] == [f"waiting for {pipe}"]
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # its reader can leave
 
 
 @pytest.mark.parametrize("codec", ["FFV1", "MPNG"])
