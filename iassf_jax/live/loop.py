@@ -154,8 +154,10 @@ class Live:
                 elif self._closed or self._over():
                     return
                 elif last is not None:
-                    message = self._problem() or "no new frames"
-                    last = dataclasses.replace(last, stale=True, message=message, rate=0.0)
+                    problem = self._problem()
+                    if problem:
+                        self._clock.restart()
+                    last = dataclasses.replace(last, stale=True, message=problem or "no new frames", rate=0.0)
                     yield dataclasses.replace(last, latency=time.monotonic() - last.time)
                 elif time.monotonic() >= tell:
                     tell = math.inf
@@ -273,6 +275,10 @@ class _Clock:
         if passed is None or seconds == 0:
             return 0.0
         return min(0.99, math.exp(-passed / seconds))
+
+    def restart(self) -> None:
+        """After an outage, which would count for long in the mean of times between results."""
+        self._result = self._between = None
 
     def rate(self, moment: float) -> float:
         """Results a second; 0 at the first."""
