@@ -20,6 +20,7 @@ from iassf_jax.fuse.video_files import CODECS
 _RATE = 10.0  # frames a second of a file, in which pictures stand as long as they did
 _TITLE = "iassf_jax live"
 _BOUNDARY = "picture"
+_SILENCE = 30.0  # seconds in which a client sends no request, or takes nothing of a picture
 
 
 class Window:
@@ -139,6 +140,8 @@ class WebStream:
 
 def _handler(stream: WebStream) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENCE
+
         def do_GET(self) -> None:
             """The stream, at every path."""
             self.send_response(200)

@@ -337,6 +337,15 @@ def test_a_recording_that_the_disk_cuts_replaces_nothing(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"] and (tmp_path / "o.mp4").read_bytes() == b"good"
 
 
+def test_a_client_that_asks_nothing_is_let_go(monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.outputs._SILENCE", 0.2)
+    port = free_port()
+    stream = WebStream(f"http://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        assert client.recv(1) == b""
+    stream.close()
+
+
 def test_a_window_needs_a_screen(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
