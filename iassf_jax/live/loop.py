@@ -110,7 +110,7 @@ class Live:
         self._cameras: list[Camera] = []
         self._clock = _Clock()
         self._range: tuple[float, float] | None = None
-        self._seen = (0, 0)
+        self._seen = 0  # the last visible frame's number
         self._taken = 0
         self._turns = (0, 0)
         self._closed = False
@@ -129,7 +129,9 @@ class Live:
 
     def close(self) -> None:
         """Stops the cameras; the loop over it ends."""
-        self._closed = True
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
         for camera in self._cameras:
             camera.close()
 
@@ -171,8 +173,8 @@ class Live:
         with self._news:
             while not self._closed:
                 pair = self._newest()
-                if pair is not None and pair[0].number != self._seen[0]:
-                    self._seen = tuple(frame.number for frame in pair)
+                if pair is not None and pair[0].number != self._seen:
+                    self._seen = pair[0].number
                     self._taken += 1
                     return pair
                 left = end - time.monotonic()

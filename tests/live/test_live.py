@@ -239,6 +239,21 @@ def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
     os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # its reader can leave
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_closing_from_another_thread_ends_the_loop_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 60)
+    os.mkfifo(tmp_path / "pipe")
+    live = iassf_jax.live(film(tmp_path / "v.avi", 4, 20), str(tmp_path / "pipe"), fuser=StubFuser())
+    wait_for(lambda: live._cameras[0].newest())
+    loop = threading.Thread(target=lambda: list(live), daemon=True)
+    loop.start()
+    time.sleep(0.2)
+    live.close()
+    loop.join(15)
+    assert not loop.is_alive()
+    os.close(os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK))
+
+
 @pytest.mark.parametrize("codec", ["FFV1", "MPNG"])
 def test_thermal_data_of_16_bits_stay_and_are_stretched(fuser, tmp_path, codec):
     infrared, visible = raw_film(tmp_path / "i.mkv", 5, codec), film(tmp_path / "v.avi", 5, 10)
