@@ -14,7 +14,7 @@ VIEWS = ("fused", "dehazed", "haze", "side", "split")
 def add(commands: Commands) -> None:
     """Adds the command."""
     live = command(commands, "live", "dehaze and fuse two cameras as their frames come", run)
-    source = "number of a device, a file, a pipe, or an address (rtsp, http, udp, tcp, srt)"
+    source = "number of a device, a file, a pipe, or an address (rtsp, http, udp, tcp)"
     live.add_argument("--visible", required=True, metavar="SOURCE", help=source)
     live.add_argument("--infrared", required=True, metavar="SOURCE", help="the same")
     live.add_argument(
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     set_up()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what breaks off is told in the picture
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-    output = open_output(args.output, args.overwrite)
+    output = open_output(args.output, args.overwrite, (args.visible, args.infrared))
     live = Live(
         args.visible,
         args.infrared,

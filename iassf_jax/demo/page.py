@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from iassf_jax.errors import UserError
 
 HOST, PORT = "127.0.0.1", 7860
 WAITING = 16  # jobs in the queue; one runs at a time
-_HOUR = 3600
+_SWEEP = 600  # seconds between looks at what is to be removed
 
 _HEAD = """# Dehaze and fuse a pair of images
 One network takes a hazy visible image and its aligned infrared partner, and gives a haze-free and a fused image.
@@ -80,7 +80,9 @@ def run(
         try:
             url = _launch(gradio, page, session, host, port, names)
             print(f"the page is at {url} (stop it with Ctrl-C)", flush=True)
-            threading.Event().wait()
+            while True:
+                time.sleep(_SWEEP)
+                session.sweep()
         finally:
             page.close(verbose=False)
 
@@ -145,7 +147,8 @@ def _launch(gradio: Any, page: Any, session: Session, host: str, port: int, name
 
 def build(gradio: Any, session: Session, examples: list[Example]) -> Any:
     """The page, not yet served: a gradio.Blocks."""
-    with gradio.Blocks(title="iassf_jax", analytics_enabled=False, delete_cache=(600, _HOUR)) as page:
+    kept = (_SWEEP, demo_session.KEPT_SECONDS)
+    with gradio.Blocks(title="iassf_jax", analytics_enabled=False, delete_cache=kept) as page:
         gradio.Markdown(_HEAD)
         inputs = _inputs(gradio, session, examples)
         outputs = _outputs(gradio)

@@ -1,5 +1,6 @@
 """What the web page of `iassf-jax demo` does, without the page: examples, limits, uploads, results. Needs no Gradio."""
 
+import contextlib
 import dataclasses
 import html
 import re
@@ -34,6 +35,7 @@ MAX_PIXELS = 4_000_000
 EXAMPLE_SIZE = (288, 384)  # height, width; a few seconds on two CPU cores
 KEPT_UPLOADS = 64  # of the largest size, with copies of results that pages show
 KEPT_JOBS = 16  # results on disk, so that a page that stays open for days does not fill it
+KEPT_SECONDS = 3600  # uploads and results
 
 # Caption, lighting and seed of the scene, haze: three as the shipped weights know it, one as they do not.
 _EXAMPLES = (
@@ -192,7 +194,7 @@ class Session:
                 result = network.fuse_prepared(pair, options.strengths())
                 seconds = time.perf_counter() - start
             except UserError as error:
-                raise UserError(for_page(str(error))) from None
+                raise UserError(for_page(str(error), options.rig)) from None
         said = [*map(str, notes), *(str(w.message) for w in caught if issubclass(w.category, UserWarning))]
         message = time_taken(pair.visible.shape, seconds, clock.seconds)
         return self._write(pair, result, message, tuple(dict.fromkeys(map(for_page, said))))
@@ -230,10 +232,7 @@ class Session:
             first, second = (None if path is None else read_alone(path, side, notes) for side, path in sides)
             return first, second
         except UserError as error:
-            message = str(error)
-            for path in filter(None, (visible, infrared)):
-                message = message.replace(str(path), Path(path).name)
-            raise UserError(for_page(message)) from None
+            raise UserError(for_page(str(error), visible, infrared)) from None
 
     def _check_size(self, path: str) -> None:
         height, width = images.image_size(path)
@@ -251,10 +250,18 @@ class Session:
                 self._networks[weights] = fuser.load(weights)
             return self._networks[weights]
 
+    def sweep(self) -> None:
+        """Removes the results that are older than `KEPT_SECONDS`."""
+        for folder in self.folder.glob("job*"):
+            with contextlib.suppress(FileNotFoundError):  # a job has removed it
+                if time.time() - folder.stat().st_mtime > KEPT_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _job_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="job", dir=self.folder))
         self._jobs.append(folder)
         self.uploads.make_room()
+        self.sweep()
         while len(self._jobs) > KEPT_JOBS:
             shutil.rmtree(self._jobs.popleft(), ignore_errors=True)
         return folder
@@ -282,8 +289,10 @@ def time_taken(shape: tuple[int, ...], seconds: float, compiling: float) -> str:
     return f"{line}, after {compiling:.1f} s of compiling for this size (the first time only)"
 
 
-def for_page(message: str) -> str:
-    """One line, without the names of Python's and the command line's options."""
+def for_page(message: str, *paths: str | None) -> str:
+    """One line, without the folders of paths and the names of Python's and the command line's options."""
+    for path in filter(None, paths):
+        message = message.replace(str(path), Path(path).name)
     for words, here in _OTHERWISE.items():
         message = message.replace(words, here)
     return " ".join(without_options(message).split())

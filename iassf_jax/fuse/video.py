@@ -6,7 +6,6 @@ moves them. Here a frame is made with the running mean of the statistics of the 
 
 import contextlib
 import numbers
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,21 +158,10 @@ def _write_video(
                 progress(count)
         finally:
             writer.release()
-        if _frames_of(scratch) < count:
-            raise UserError(f"{output}: the video could not be written in full: free space on its disk")
-        os.replace(scratch, output)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror}): check the folder and the disk") from None
+        video_files.finish(scratch, output, count)
     finally:
         scratch.unlink(missing_ok=True)
     return count
-
-
-def _frames_of(path: Path) -> int:
-    try:
-        return described(str(path)).frames
-    except UserError:  # a full disk leaves no video at all
-        return -1
 
 
 def _compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:

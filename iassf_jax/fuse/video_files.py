@@ -152,3 +152,26 @@ def writer(scratch: Path, output: Path, rate: float, size: tuple[int, int]) -> c
     if not opened.isOpened():
         raise UserError(f"{output}: cannot be written: check the folder and its permissions")
     return opened
+
+
+def finish(scratch: Path, output: Path, count: int) -> None:
+    """Gives a closed video of so many frames its name, or removes it where they are not all in it.
+
+    Raises:
+        UserError: the disk was full, or the folder refuses.
+    """
+    try:
+        if _frames_of(scratch) < count:
+            raise UserError(f"{output}: the video could not be written in full: free space on its disk")
+        os.replace(scratch, output)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror}): check the folder and the disk") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _frames_of(path: Path) -> int:
+    try:
+        return described(str(path)).frames
+    except UserError:  # a full disk leaves no video at all
+        return -1

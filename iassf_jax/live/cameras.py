@@ -18,7 +18,7 @@ from iassf_jax.fuse.video_pixels import Reader, as_stored
 _TIMEOUT = 5000  # milliseconds to open a stream, or for its next frame
 _RETRIES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a source is opened again
 _KEPT_SECONDS = 0.5  # of frames, beside the delay
-_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|srt|rtmp)://")
+_STREAM = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|rtmp)://")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Camera:
     Attributes:
         state: "opening", "running", "lost" (and being opened again), "ended" (a file, at its end) or "failed".
         problem: what went wrong, in one line.
+        name: the source as messages have it, without a password.
         first: the first frame, as OpenCV gave it.
         turn: degrees to the right by which a player turns a file's frames, which come as they are stored.
     """
@@ -66,7 +67,7 @@ class Camera:
         """Starts reading.
 
         Args:
-            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp, srt).
+            source: number of a device, a file, a named pipe, or an address (rtsp, http, udp, tcp).
             news: is notified of every frame and of every change of `state`.
             begin: a file stands at its first frame until this is set.
             grey: 16 bits and one channel stay where the source has them.
@@ -76,6 +77,7 @@ class Camera:
             UserError: no such file.
         """
         self.source = int(source) if isinstance(source, int) or str(source).isdecimal() else str(source)
+        self.name = _shown(self.source)
         self.state, self.problem = "opening", ""
         self.first: np.ndarray | None = None
         self.turn = 0
@@ -85,7 +87,7 @@ class Camera:
         self._frames: deque[Frame] = deque()
         self._number = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera {source}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
         self._thread.start()
 
     def newest(self) -> Frame | None:
@@ -106,23 +108,33 @@ class Camera:
     def _run(self) -> None:
         tries = 0
         while not self._stop.is_set():
-            reader = _opened(self.source, self._kind, self._grey)
-            before = self._number
-            if reader is not None:
-                if self._kind == "file":
-                    self.turn = turn_of(reader)
-                    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-                self._read(reader)
-                reader.release()
+            before, why = self._number, ""
+            try:
+                self._open_and_read()
+            except Exception as error:  # if this thread died, nobody would be told
+                why = _shown(" ".join(f"{type(error).__name__}: {error}".split()))
             if self._number == 0:
-                self._set("failed", f"{self.source}: gives no frame: check the camera, the file or the address")
+                why = why or "gives no frame"
+                self._set("failed", f"{self.name}: {why}: check the camera, the file or the address")
                 return
             if self._kind == "file":
-                self._set("ended", f"{self.source}: is at its end")
+                self._set("failed" if why else "ended", f"{self.name}: {why or 'is at its end'}")
                 return
-            self._set("lost", f"{self.source}: broke off")
+            self._set("lost", f"{self.name}: {why or 'broke off'}")
             tries = 0 if self._number > before else tries + 1
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
+
+    def _open_and_read(self) -> None:
+        reader = _opened(self.source, self._kind, self._grey)
+        if reader is None:
+            return
+        try:
+            if self._kind == "file":
+                self.turn = turn_of(reader)
+                reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            self._read(reader)
+        finally:
+            reader.release()
 
     def _read(self, reader: Reader) -> None:
         """Reads to the end of the source; a file at its own pace."""
@@ -172,6 +184,11 @@ class Camera:
             self._news.notify_all()
 
 
+def _shown(source: str | int) -> str:
+    """A source for all eyes: messages stand in pictures, recordings and journals."""
+    return re.sub(r"//[^/@]*@", "//", str(source))
+
+
 def _kind(source: str | int) -> str:
     """What a source is: "device", "stream", "pipe" or "file"."""
     if isinstance(source, int):
@@ -182,7 +199,7 @@ def _kind(source: str | int) -> str:
         mode = Path(source).stat().st_mode
     except OSError:
         raise UserError(
-            f"{source}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
+            f"{_shown(source)}: is not there: give a device's number, a file, a pipe, or an address such as rtsp://..."
         ) from None
     if stat.S_ISDIR(mode):
         raise UserError(f"{source}: is a folder: give a device's number, a file, a pipe, or an address")

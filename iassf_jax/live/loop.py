@@ -24,6 +24,7 @@ from iassf_jax.fuse.video_files import turned
 from iassf_jax.live.cameras import Begin, Camera, Frame
 
 _STALE_AFTER = 1.0  # seconds without a new pair
+_UNEXPLAINED = 5.0  # seconds without a first pair, until it is told what is waited for
 _REPEAT = 0.25  # seconds between repetitions of a picture that is stale
 
 _AS_IT_IS = Preparation(resize_infrared=True, infrared_percentiles=None, infrared_border="keep")  # looks cost time
@@ -109,7 +110,7 @@ class Live:
         self._cameras: list[Camera] = []
         self._clock = _Clock()
         self._range: tuple[float, float] | None = None
-        self._seen = (0, 0)
+        self._seen = 0  # the last visible frame's number
         self._taken = 0
         self._turns = (0, 0)
         self._closed = False
@@ -128,7 +129,9 @@ class Live:
 
     def close(self) -> None:
         """Stops the cameras; the loop over it ends."""
-        self._closed = True
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
         for camera in self._cameras:
             camera.close()
 
@@ -139,6 +142,7 @@ class Live:
             UserError: a source that cannot be read, or frames that do not fit together.
         """
         last: LiveFrame | None = None
+        tell = time.monotonic() + _UNEXPLAINED
         try:
             while not self._closed:
                 pair = self._wait(_STALE_AFTER if last is None or not last.stale else _REPEAT)
@@ -152,9 +156,14 @@ class Live:
                 elif self._closed or self._over():
                     return
                 elif last is not None:
-                    message = self._problem() or "no new frames"
-                    last = dataclasses.replace(last, stale=True, message=message, rate=0.0)
+                    problem = self._problem()
+                    if problem:
+                        self._clock.restart()
+                    last = dataclasses.replace(last, stale=True, message=problem or "no new frames", rate=0.0)
                     yield dataclasses.replace(last, latency=time.monotonic() - last.time)
+                elif time.monotonic() >= tell:
+                    tell = math.inf
+                    self._warn_of_waiting()
         finally:
             self.close()
 
@@ -164,8 +173,8 @@ class Live:
         with self._news:
             while not self._closed:
                 pair = self._newest()
-                if pair is not None and pair[0].number != self._seen[0]:
-                    self._seen = tuple(frame.number for frame in pair)
+                if pair is not None and pair[0].number != self._seen:
+                    self._seen = pair[0].number
                     self._taken += 1
                     return pair
                 left = end - time.monotonic()
@@ -191,6 +200,11 @@ class Live:
             refuse_swapped(*(camera.first for camera in self._cameras))
         except UserError as error:
             warnings.warn(str(error), stacklevel=3)
+
+    def _warn_of_waiting(self) -> None:
+        """A warning of sources that give nothing yet: e.g. nobody may write into a pipe."""
+        silent = [camera.name for camera in self._cameras if camera.newest() is None]
+        warnings.warn(f"waiting for {' and '.join(silent) or 'two frames of one moment'}", stacklevel=3)
 
     def _agree_on_turns(self) -> None:
         """Both files are turned as `fuse` turns videos."""
@@ -263,6 +277,10 @@ class _Clock:
         if passed is None or seconds == 0:
             return 0.0
         return min(0.99, math.exp(-passed / seconds))
+
+    def restart(self) -> None:
+        """After an outage, which would count for long in the mean of times between results."""
+        self._result = self._between = None
 
     def rate(self, moment: float) -> float:
         """Results a second; 0 at the first."""

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import cv2
 import numpy as np
 
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import video_files
+from iassf_jax.fuse.video_files import CODECS
 
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _RATE = 10.0  # frames a second of a file, in which pictures stand as long as they did
 _TITLE = "iassf_jax live"
 _BOUNDARY = "picture"
+_SILENCE = 30.0  # seconds in which a client sends no request, or takes nothing of a picture
 
 
 class Window:
@@ -59,6 +61,7 @@ class Recording:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}): choose another folder") from None
+        # Not as `files.scratch_of` names it: `fuse` into the same folder sweeps those away.
         self._scratch = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -69,10 +72,7 @@ class Recording:
         if self._writer is None:
             self._first = seconds
             self._size = tuple(n + n % 2 for n in picture.shape[1::-1])
-            codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._scratch), cv2.CAP_FFMPEG, codec, _RATE, self._size)
-            if not self._writer.isOpened():
-                raise UserError(f"{self.path}: cannot be written: check the folder and its permissions")
+            self._writer = video_files.writer(self._scratch, self.path, _RATE, self._size)
         if picture.shape[1::-1] != self._size:
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -83,23 +83,22 @@ class Recording:
         return ""
 
     def close(self) -> None:
-        """Gives the file its name."""
+        """Gives the file its name; a UserError where it could not be written in full."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(self._scratch, self.path)
+            video_files.finish(self._scratch, self.path, self._count)
 
 
 class WebStream:
     """Pictures at an address of this machine, as a browser and most players show them (MJPEG)."""
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
         try:
+            parts = urlsplit(address)
             host, port = parts.hostname or "127.0.0.1", parts.port or 8080
         except ValueError:
-            raise UserError(f"{address}: has no good port: give e.g. http://127.0.0.1:8080") from None
+            raise UserError(f"{address}: has no good host or port: give e.g. http://127.0.0.1:8080") from None
         if parts.scheme != "http":
             raise UserError(f"{address}: pictures are served over http alone: give e.g. http://127.0.0.1:8080")
         self._news = threading.Condition()
@@ -141,6 +140,8 @@ class WebStream:
 
 def _handler(stream: WebStream) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENCE
+
         def do_GET(self) -> None:
             """The stream, at every path."""
             self.send_response(200)
@@ -158,8 +159,8 @@ def _handler(stream: WebStream) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def open_output(where: str, overwrite: bool = False) -> Window | Recording | WebStream:
-    """ "window", an http address, or a video file.
+def open_output(where: str, overwrite: bool = False, sources: Iterable[str] = ()) -> Window | Recording | WebStream:
+    """ "window", an http address, or a video file, which may not be one of the sources.
 
     Raises:
         UserError: it cannot be opened.
@@ -168,4 +169,6 @@ def open_output(where: str, overwrite: bool = False) -> Window | Recording | Web
         return Window()
     if "://" in where:
         return WebStream(where)
+    if Path(where).resolve() in (Path(source).resolve() for source in sources):
+        raise UserError(f"{where}: is an input and would be overwritten: choose another --output")
     return Recording(where, overwrite)

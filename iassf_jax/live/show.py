@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,22 @@ class Show:
             self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
             self._note = self.view
         elif key == "s" and fused is not None:
-            path = self.folder / time.strftime("still-%Y%m%d-%H%M%S.png")
+            path = self._free_name("still", ".png")
             images.write_image(path, fused)
             self._note = f"saved {path.name}"
         elif key == "r" and self._recording:
-            self._note = f"saved {self._recording.path.name}"
+            path = self._recording.path
             self._stop_recording()
+            self._note = f"saved {path.name}"
         elif key == "r":
-            self._recording = Recording(self.folder / time.strftime("recording-%Y%m%d-%H%M%S.mp4"), overwrite=True)
+            self._recording = Recording(self._free_name("recording", ".mp4"))
             self._note = "recording"
+
+    def _free_name(self, kind: str, suffix: str) -> Path:
+        """One that no file in the folder has: a second has room for several keys."""
+        stem = time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+        names = (stem + (f"-{n}" if n > 1 else "") + suffix for n in itertools.count(1))
+        return next(path for name in names if not (path := self.folder / name).exists())
 
     def _stop_recording(self) -> None:
         if self._recording:

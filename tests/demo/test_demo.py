@@ -1,7 +1,9 @@
 """The web page's work, without the page: limits, messages, files, examples. Needs no Gradio."""
 
+import os
 import socket
 import sys
+import time
 import types
 
 import cv2
@@ -116,7 +118,7 @@ def test_a_rig_places_the_infrared_image(network, session, pair, tmp_path):
     assert (network.seen[-1][1][:, 28:] == images.read_image(pair[1])[:, 28:]).all()
     fused, dehazed = images.read_image(job.fused), images.read_image(job.dehazed)
     assert (fused[:, :28] == dehazed[:, :28]).all() and (fused[:, 40:] != dehazed[:, 40:]).any()
-    with pytest.raises(UserError, match="no rig file"):
+    with pytest.raises(UserError, match="^visible.png: is no rig file"):
         session.run(*pair, Options(rig=pair[0]))
 
 
@@ -224,6 +226,35 @@ def test_a_preview_shows_what_is_there_and_checks_it(session, pair, tmp_path):
 def test_old_results_are_removed(session, pair):
     jobs = [session.run(*pair) for _ in range(demo_session.KEPT_JOBS + 2)]
     assert [job.fused.exists() for job in jobs] == [False] * 2 + [True] * demo_session.KEPT_JOBS
+
+
+def test_results_go_after_an_hour(session, pair):
+    old, new = session.run(*pair), session.run(*pair)
+    hour_ago = time.time() - 3601
+    os.utime(old.fused.parent, (hour_ago, hour_ago))
+    session.sweep()
+    assert not old.fused.parent.exists() and new.fused.exists()
+
+
+def test_a_quiet_page_sweeps_too(gradio, monkeypatch):
+    swept, waits = [], iter([None, None, KeyboardInterrupt])
+
+    def sleep(seconds):
+        if stop := next(waits):
+            raise stop
+
+    swept_session = types.SimpleNamespace(sweep=lambda: swept.append(1))
+    monkeypatch.setattr(demo, "Session", lambda *_: swept_session)
+    monkeypatch.setattr(demo_session, "make_examples", lambda folder: [])
+    monkeypatch.setattr(demo, "build", lambda *_: types.SimpleNamespace(close=lambda verbose: None))
+    monkeypatch.setattr(demo, "_launch", lambda *_: "http://here")
+    monkeypatch.setattr(demo, "_check_address", lambda *_: None)
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(demo.time, "sleep", sleep)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    with pytest.raises(KeyboardInterrupt):
+        demo.run()
+    assert len(swept) == 2
 
 
 def test_weights_come_with_what_they_know(session, network, tmp_path):

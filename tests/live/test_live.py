@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 from pathlib import Path
 
 import cv2
@@ -163,10 +164,48 @@ def test_a_source_that_breaks_off_comes_back(fuser, tmp_path):
                     assert (marked[0, :, 0] > 200).all()
                     server.append(WebStream(f"http://127.0.0.1:{port}"))
                 else:
+                    assert frame.rate == 0  # the outage is no time between two results
                     break
     stop.set()
     server.pop().close()
     assert states == [False, True, False]
+
+
+class Faulty:
+    """Stands for a camera's reader: two frames, then an error."""
+
+    def __init__(self):
+        self.left = 2
+        self.get, self.set, self.release = (lambda *_: 0.0), (lambda *_: True), (lambda: None)
+
+    def read(self):
+        self.left -= 1
+        if self.left < 0:
+            raise cv2.error("a driver's\nfault")
+        return True, np.zeros((*SIZE, 3), np.uint8)
+
+
+def test_an_unexpected_error_is_told_and_the_source_is_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.cameras._opened", lambda *_: Faulty())
+    camera = started(0)
+    wait_for(lambda: camera.state == "lost" and camera.newest().number >= 4)
+    assert camera.problem == "0: error: a driver's fault"
+    camera.close()
+    (tmp_path / "v.avi").write_bytes(b"")
+    camera = started(str(tmp_path / "v.avi"))
+    wait_for(lambda: camera.state == "failed")
+    assert "a driver's fault" in camera.problem  # a file is not played again from its beginning
+
+
+def test_no_message_has_a_password():
+    for source in (f"http://user:secret@127.0.0.1:{free_port()}/a.mjpg", "srt://user:secret@cam"):
+        try:
+            camera = started(source)
+            wait_for(lambda: camera.state == "failed")  # noqa: B023
+            said = camera.problem + camera._thread.name
+        except UserError as error:
+            said = str(error)
+        assert "secret" not in said and source[-5:] in said
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -182,6 +221,37 @@ def test_a_pipe_is_a_camera(tmp_path):
         writer.join(5)
     assert camera.newest().number == 24 and camera.newest().image.shape == (*SIZE, 3)
     camera.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.loop._UNEXPLAINED", 0.1)
+    monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 0.1)
+    pipe, visible = tmp_path / "pipe", film(tmp_path / "v.avi", 4, 20)
+    os.mkfifo(pipe)
+    live = iassf_jax.live(visible, str(pipe), fuser=StubFuser())
+    wait_for(lambda: live._cameras[0].newest())
+    threading.Timer(1.5, live.close).start()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert list(live) == []
+    assert [str(w.message) for w in said] == [f"waiting for {pipe}"]
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # its reader can leave
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_closing_from_another_thread_ends_the_loop_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 60)
+    os.mkfifo(tmp_path / "pipe")
+    live = iassf_jax.live(film(tmp_path / "v.avi", 4, 20), str(tmp_path / "pipe"), fuser=StubFuser())
+    wait_for(lambda: live._cameras[0].newest())
+    loop = threading.Thread(target=lambda: list(live), daemon=True)
+    loop.start()
+    time.sleep(0.2)
+    live.close()
+    loop.join(15)
+    assert not loop.is_alive()
+    os.close(os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK))
 
 
 @pytest.mark.parametrize("codec", ["FFV1", "MPNG"])
@@ -211,6 +281,9 @@ def test_the_command_records_and_tells_what_is_wrong(tmp_path, capsys):
         (["--visible", str(tmp_path / "text.mp4"), "--infrared", infrared], "gives no frame"),
         (["--visible", visible, "--infrared", infrared, "--output", "o.gif"], "ends in one of"),
         (["--visible", visible, "--infrared", infrared, "--output", "rtsp://x"], "http"),
+        (["--visible", visible, "--infrared", infrared, "--output", "http://[::1"], "no good host or port"),
+        (["--visible", visible, "--infrared", infrared, "--output", visible, "--overwrite"], "is an input"),
+        (["--visible", visible, "--infrared", "srt://x:9000"], "is not there"),  # OpenCV's wheels do not speak it
         (["--visible", visible, "--infrared", infrared, "--infrared-delay", "nan"], "infrared_delay"),
         (["--visible", visible, "--infrared", infrared, "--crop-to-overlap"], "--rig"),
     ]
@@ -244,6 +317,21 @@ def test_keys_change_what_is_shown_and_kept(fuser, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_nothing_kept_within_one_second_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda form: form.replace("%Y%m%d-%H%M%S", "now"))
+    show = Show(None, None, folder=tmp_path)
+    show.live = types.SimpleNamespace(strengths=None)
+    for level in (10, 20, 30):
+        show.press("s", np.full((*SIZE, 3), level, np.uint8))
+        show.press("r")
+        show._recording.show(np.full((*SIZE, 3), level, np.uint8), 0.0)
+        show.press("r")
+    for kind, suffix in (("still", ".png"), ("recording", ".mp4")):
+        names = [f"{kind}-now{more}{suffix}" for more in ("", "-2", "-3")]
+        assert sorted(path.name for path in tmp_path.glob(f"{kind}*")) == sorted(names)
+    assert cv2.imread(str(tmp_path / "still-now.png")).mean() == 10
+
+
 def test_a_recording_keeps_time(tmp_path):
     recording = Recording(tmp_path / "o.avi")
     for moment in (100.0, 100.05, 101.0):
@@ -251,6 +339,26 @@ def test_a_recording_keeps_time(tmp_path):
     assert not (tmp_path / "o.avi").exists()
     recording.close()
     assert cv2.VideoCapture(str(tmp_path / "o.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 11
+
+
+def test_a_recording_that_the_disk_cuts_replaces_nothing(tmp_path, monkeypatch):
+    full = types.SimpleNamespace(write=lambda frame: None, release=lambda: None)
+    monkeypatch.setattr("iassf_jax.fuse.video_files.writer", lambda *_: full)
+    (tmp_path / "o.mp4").write_bytes(b"good")
+    recording = Recording(tmp_path / "o.mp4", overwrite=True)
+    recording.show(np.full((32, 48, 3), 90, np.uint8), 0.0)
+    with pytest.raises(UserError, match="could not be written in full: free space"):
+        recording.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"] and (tmp_path / "o.mp4").read_bytes() == b"good"
+
+
+def test_a_client_that_asks_nothing_is_let_go(monkeypatch):
+    monkeypatch.setattr("iassf_jax.live.outputs._SILENCE", 0.2)
+    port = free_port()
+    stream = WebStream(f"http://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        assert client.recv(1) == b""
+    stream.close()
 
 
 def test_a_window_needs_a_screen(monkeypatch):
