@@ -95,7 +95,7 @@ class Rig:
 
     @functools.cached_property
     def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Infrared pixels of every visible one: float32[H, W] each; through the lenses where there are any."""
+        """Infrared pixels of every visible one: float32[H, W] each; -1 where a lens shows none."""
         w, h = self.visible_size
         x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         points = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
@@ -103,6 +103,7 @@ class Rig:
         points = visible.straightened(points) if visible else points
         points = warps.apply(self.matrix, points)
         points = infrared.bent(points) if infrared else points
+        points = np.where(np.isnan(points), -1, points)
         return tuple(points[:, i].reshape(h, w).astype(np.float32) for i in (0, 1))
 
     @functools.cached_property

@@ -196,6 +196,42 @@ def test_lenses_bend_and_straighten(tmp_path):
             Lens.read(tmp_path / name)
 
 
+def wide_lens(degrees, *distortion):
+    """Of 64 x 48 pixels, of which the middle row sees so many degrees where it is straight."""
+    focal = 32 / np.tan(np.radians(degrees / 2))
+    return Lens(np.array([[focal, 0, 31.5], [0, focal, 23.5], [0, 0, 1]]), np.array(distortion, float), (64, 48))
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        wide_lens(100, -0.3, 0.1, 0.001, -0.001, -0.02),
+        wide_lens(120, -0.25, 0.06, 0, 0, -0.006),
+        wide_lens(110, 0.1, 0.2, 0, 0, 0.3, 0.4, 0.3, 0.1),
+    ],
+)
+def test_wide_lenses_are_straightened_up_to_where_they_fold(lens):
+    pixels = np.stack(np.meshgrid(np.arange(64.0), np.arange(48.0)), axis=-1).reshape(-1, 2)
+    bent = lens.bent(pixels)
+    seen = np.isfinite(bent[:, 0])
+    assert seen.mean() > 0.99
+    np.testing.assert_allclose(lens.straightened(bent[seen]), pixels[seen], atol=0.15)
+    found = lens.straightened(pixels)  # corners of an image may have no place in its lens
+    known = np.isfinite(found[:, 0])
+    assert known.mean() > 0.4
+    np.testing.assert_allclose(lens.bent(found[known]), pixels[known], atol=0.01)
+
+
+def test_what_a_lens_does_not_see_does_not_fold_into_its_image():
+    lens = wide_lens(60, -0.3, 0, 0, 0)
+    visible = np.linalg.inv(wide_lens(120, 0, 0, 0, 0).matrix)
+    rig = Rig(lens.matrix @ visible, (64, 48), (64, 48), lenses=(None, lens))
+    x, y = np.meshgrid(np.arange(64), np.arange(48))
+    tangent = np.hypot(visible[0, 0] * (x - 31.5), visible[0, 0] * (y - 23.5))
+    assert (rig.weight[tangent > 1.06] == 0).all() and (rig.weight[tangent < 0.4] == 1).all()
+    assert np.isfinite(rig.placed(np.full((48, 64), 7, np.float32))).all()
+
+
 def test_align_then_fuse_as_a_user_does(pairs, tmp_path, capsys):
     for name, (visible, heat) in zip("abcd", pairs, strict=True):
         images.write_image(tmp_path / f"vi/{name}.png", visible)
