@@ -11,7 +11,7 @@ from iassf_jax.align import warps
 from iassf_jax.align.edges import edge_field
 from iassf_jax.align.find import find_rig, register
 from iassf_jax.align.lenses import Lens
-from iassf_jax.align.placing import Placing, placed_pair
+from iassf_jax.align.placing import Placing, placed_pair, prepare_placed
 from iassf_jax.align.rig import Rig, largest_rectangle
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
@@ -97,6 +97,13 @@ def test_a_pair_that_fails_falls_back_to_the_rig(found, pairs):
     np.testing.assert_array_equal(Placing(found.rig, True).of_pair(pairs[0][0], blank).matrix, found.rig.matrix)
     with pytest.raises(UserError, match="convinces"):
         Placing(register=True).of_pair(pairs[0][0], blank)
+
+
+def test_a_pair_that_falls_back_to_the_rig_is_told():
+    rng, notes = np.random.default_rng(0), []
+    visible, blank = rng.integers(0, 255, (30, 40, 3), np.uint8), np.zeros((30, 20), np.uint8)
+    prepare_placed(visible, blank, placing=Placing(half_rig(), register=True), notes=notes)
+    assert "could not be registered: the rig was used" in [note.about for note in notes]
 
 
 def test_a_rig_file_comes_back_and_fits_other_resolutions(found, tmp_path):
