@@ -118,6 +118,8 @@ def fuse_videos(
     """
     output = Path(output)
     check_orient(orient)
+    if placing is not None and placing.register:
+        raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     pair = described(visible), described(infrared)
     _check_output(output, pair, overwrite)
     notes: list[Note] = []
