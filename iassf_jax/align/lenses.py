@@ -39,7 +39,7 @@ class Lens:
             arrays = [file.getNode(name).mat() for name in ("camera_matrix", "distortion_coefficients")]
             size = tuple(int(file.getNode(name).real()) for name in ("image_width", "image_height"))
             lens = cls(arrays[0].astype(np.float64), arrays[1].astype(np.float64).ravel(), size)
-        except (cv2.error, AttributeError, SystemError):
+        except (cv2.error, AttributeError, SystemError, ValueError, OverflowError):
             lens = None
         if lens is None or not lens._good():
             raise UserError(
@@ -61,7 +61,8 @@ class Lens:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Lens":
         """The inverse of `as_dict`; ValueError where it is none."""
-        lens = cls(np.array(values["matrix"], float), np.array(values["distortion"], float), tuple(values["size"]))
+        size = tuple(int(n) for n in values["size"])
+        lens = cls(np.array(values["matrix"], float), np.array(values["distortion"], float), size)
         if not lens._good():
             raise ValueError
         return lens

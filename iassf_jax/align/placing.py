@@ -38,8 +38,8 @@ class Placing:
 
     def as_dict(self) -> dict[str, Any]:
         """What decides the results, for a manifest."""
-        matrix = self.rig and self.rig.matrix.tolist()
-        return {"matrix": matrix, "register": self.register, "crop_to_overlap": self.crop_to_overlap}
+        rig = self.rig.as_dict() if self.rig else {"matrix": None}
+        return {**rig, "register": self.register, "crop_to_overlap": self.crop_to_overlap}
 
     def of_pair(self, visible: np.ndarray, infrared: np.ndarray, notes: list[Note] | None = None) -> Rig:
         """The rig for one pair; `notes` gets one where the given rig stands for what cannot be registered.

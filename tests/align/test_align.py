@@ -129,6 +129,25 @@ def test_a_bad_rig_file_is_told_in_one_line(tmp_path, text):
         Rig.read(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize("size", [1e400, float("nan")])
+def test_a_rig_of_no_size_is_told_in_one_line(tmp_path, size):
+    lens = wide_lens(60, 0, 0, 0, 0)
+    for rig in (Rig(np.eye(3), (64, 48), (size, 48)), Rig(np.eye(3), (64, 48), (64, 48), lenses=(None, lens))):
+        rig.write(tmp_path / "rig.json")
+        text = (tmp_path / "rig.json").read_text().replace('"size": [\n        64', f'"size": [{json.dumps(size)}')
+        (tmp_path / "rig.json").write_text(text)
+        with pytest.raises(UserError, match="is no rig file"):
+            Rig.read(tmp_path / "rig.json")
+
+
+def test_settings_tell_rigs_apart_by_all_that_decides_the_results():
+    lenses = wide_lens(60, 0, 0, 0, 0), wide_lens(60, -0.1, 0, 0, 0)
+    rigs = [Rig(np.eye(3), (64, 48), (64, 48), lenses=(None, lens)) for lens in (None, *lenses)]
+    settings = [Placing(rig).as_dict() for rig in [*rigs, Rig(np.eye(3), (64, 48), (32, 24))]]
+    assert all(settings.count(one) == 1 for one in settings)
+    assert json.loads(json.dumps(settings)) == settings
+
+
 def half_rig():
     """The infrared image fills the right half of the visible one."""
     return Rig(warps.shift(-20, 0), (40, 30), (20, 30), "translation")
