@@ -55,15 +55,22 @@ def read_pairs(visible: str, infrared: str, count: int, affixes: Affixes = NO_AF
 
 def _frames(visible: str, infrared: str, count: int, orient: str) -> Sample:
     films = [video_files.described(path) for path in (visible, infrared)]
+    if silent := [film.path for film in films if not film.frames]:
+        raise UserError(f"{silent[0]}: does not say how many frames it has: convert it to .mp4 (H.264)")
     notes: list[Note] = []
+    video_files.compare_rates((films[0], films[1]), notes)
     turns = orientations((films[0].turn, films[1].turn), orient, 0, notes)
     sides = [video_files.Frames(film, turn) for film, turn in zip(films, turns, strict=True)]
-    wanted = set(_spread(min(film.frames for film in films), count)) or set(range(count))
-    pairs = [
-        (i, (frame, images.one_channel(heat)))
-        for i, (frame, heat) in enumerate(zip(*sides, strict=False))
-        if i in wanted
-    ]
+    wanted = set(_spread(min(film.frames for film in films), count))
+    try:
+        pairs = [
+            (i, (frame, images.one_channel(heat)))
+            for i, (frame, heat) in enumerate(zip(*sides, strict=False))
+            if i in wanted
+        ]
+    finally:
+        for side in sides:
+            side.close()
     if not pairs:
         raise UserError(f"{visible} and {infrared}: have no frame in common: check the videos")
     named = [f"frame {i}" for i, _ in pairs]

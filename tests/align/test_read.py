@@ -1,5 +1,7 @@
 """Pairs for `align` are found, read and turned as `fuse` does it."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.data.orientation import upright
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import video_files
 from iassf_jax.fuse.pairs import Affixes
 from image_files import save
 
@@ -46,6 +49,17 @@ def test_tagged_videos_are_turned_where_both_agree(tmp_path):
     assert [image.shape for image in sample.pairs[0]] == [(64, 48, 3), (64, 48)]
     assert sample.names == ["frame 0", "frame 2"] and "were turned upright" in abouts(sample)[0]
     assert read_pairs(visible, infrared, 2, orient="never").pairs[0][0].shape == (48, 64, 3)
+
+
+def test_videos_whose_frames_do_not_go_together_are_refused(tmp_path, monkeypatch):
+    paths = [write(tmp_path / f"{rate}.avi", [VISIBLE] * 3, "MJPG", rate) for rate in (30, 29.97, 25)]
+    with pytest.raises(UserError, match="30 and 25 frames a second"):
+        read_pairs(paths[0], paths[2], 2)
+    assert "different frame rates" in abouts(read_pairs(*paths[:2], 2))[0]
+    real = video_files.described
+    monkeypatch.setattr(video_files, "described", lambda path: dataclasses.replace(real(path), frames=0))
+    with pytest.raises(UserError, match=r"30\.avi: does not say how many frames"):
+        read_pairs(paths[0], paths[0], 2)
 
 
 def test_temperatures_are_brought_to_16_bits(tmp_path):
