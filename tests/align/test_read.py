@@ -83,6 +83,29 @@ def test_partners_are_named_as_for_fuse(tmp_path):
     np.testing.assert_array_equal(sample.pairs[0][1], INFRARED)
 
 
+def test_what_has_no_partner_is_told_and_any_folder_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("vi/a", "vi/b", "aligned/a"):
+        images.write_image(tmp_path / f"{name}.png", INFRARED if name == "aligned/a" else VISIBLE)
+    sample = read_pairs("vi", "aligned", 5)
+    assert sample.names == ["a"] and [problem.path for problem in sample.problems] == ["vi/b.png"]
+    monkeypatch.setattr("iassf_jax.align.find.find_rig", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["align", "--visible", "vi", "--infrared", "aligned", "--output", "rig.json"])
+    assert "1 left out:\nvi/b.png: there is no infrared image of this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rig.json", "rig_overlay.png"])
+def test_what_is_there_stays_unless_it_may_be_overwritten(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    arguments = ["align", "--visible", "none", "--infrared", "none", "--output", "rig.json"]
+    with pytest.raises(SystemExit, match=rf"{name}: is there already"):
+        main(arguments)
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        main([*arguments, "--overwrite"])
+
+
 def test_the_command_takes_names_and_orientation(tmp_path, monkeypatch, capsys):
     (tmp_path / "f").mkdir()
     save(tmp_path / "f/x_a_vi.png", with_exif(".png", 6, image=VISIBLE))
