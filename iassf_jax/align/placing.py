@@ -38,11 +38,11 @@ class Placing:
 
     def as_dict(self) -> dict[str, Any]:
         """What decides the results, for a manifest."""
-        matrix = self.rig and self.rig.matrix.tolist()
-        return {"matrix": matrix, "register": self.register, "crop_to_overlap": self.crop_to_overlap}
+        rig = self.rig.as_dict() if self.rig else {"matrix": None}
+        return {**rig, "register": self.register, "crop_to_overlap": self.crop_to_overlap}
 
-    def of_pair(self, visible: np.ndarray, infrared: np.ndarray) -> Rig:
-        """The rig for one pair.
+    def of_pair(self, visible: np.ndarray, infrared: np.ndarray, notes: list[Note] | None = None) -> Rig:
+        """The rig for one pair; `notes` gets one where the given rig stands for what cannot be registered.
 
         Raises:
             UserError: it cannot be registered and there is no rig, or the rig is of images of another shape.
@@ -53,6 +53,8 @@ class Placing:
             except UserError:
                 if self.rig is None:
                     raise
+                if notes is not None:
+                    notes.append(Note("could not be registered: the rig was used"))
         return self.of_sizes(visible.shape[1::-1], infrared.shape[1::-1])
 
     def of_sizes(self, visible: tuple[int, int], infrared: tuple[int, int]) -> Rig:
@@ -75,7 +77,7 @@ def _of_sizes(rig: Rig, visible: tuple[int, int], infrared: tuple[int, int]) -> 
 
 
 def placed_pair(
-    visible: np.ndarray, infrared: np.ndarray, placing: Placing | None
+    visible: np.ndarray, infrared: np.ndarray, placing: Placing | None, notes: list[Note] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A visible image [H, W, ...], the infrared one on its pixels [H, W], and float32[H, W]: how much infrared counts.
 
@@ -87,7 +89,7 @@ def placed_pair(
     infrared = images.one_channel(infrared) if infrared.ndim == 3 else infrared
     if visible.ndim not in (2, 3) or infrared.ndim != 2 or not visible.size or not infrared.size:
         raise UserError(f"visible has shape {visible.shape} and infrared {infrared.shape}: give two images")
-    rig = placing.of_pair(visible, infrared)
+    rig = placing.of_pair(visible, infrared, notes)
     placed, weight = rig.placed(infrared), rig.weight
     if placing.crop_to_overlap:
         area = rig.overlap
@@ -103,7 +105,7 @@ def prepare_placed(
     notes: list[Note] | None = None,
 ) -> Prepared:
     """`prepare_pair`, after the infrared image is brought onto the visible one."""
-    visible, infrared, weight = placed_pair(visible, infrared, placing)
+    visible, infrared, weight = placed_pair(visible, infrared, placing, notes)
     return weighted(prepare_pair(visible, infrared, how, notes), weight)
 
 

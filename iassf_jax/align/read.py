@@ -1,11 +1,11 @@
 """Reading the pairs that a rig is aligned with: some of a folder, or frames of two videos."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from iassf_jax.data import images
+from iassf_jax.data.layouts import Problem
 from iassf_jax.data.levels import in_integers
 from iassf_jax.data.notes import Note
 from iassf_jax.errors import UserError
@@ -17,11 +17,12 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Sample(NamedTuple):
-    """Pairs of uint8|uint16[H, W, 3] and uint8|uint16[h, w], their names, and what is to be said of which file."""
+    """Pairs of uint8|uint16[H, W, 3] and uint8|uint16[h, w], their names, notes of files, and what has no partner."""
 
     pairs: list[Pair]
     names: list[str]
     notes: list[tuple[str, Note]]
+    problems: list[Problem]
 
 
 def read_pairs(visible: str, infrared: str, count: int, affixes: Affixes = NO_AFFIXES, orient: str = "same") -> Sample:
@@ -41,9 +42,9 @@ def read_pairs(visible: str, infrared: str, count: int, affixes: Affixes = NO_AF
         raise UserError(f"{visible} and {infrared}: one is a video and one is not: give two of a kind")
     if video_files.is_video(visible):
         return _frames(visible, infrared, count, orient)
-    items, _ = find_items(visible, infrared, Path("aligned"), affixes)
+    items, problems = find_items(visible, infrared, None, affixes)
     items = [items[i] for i in _spread(len(items), count)]
-    sample = Sample([], [item.stem for item in items], [])
+    sample = Sample([], [item.stem for item in items], [], problems)
     for item in items:
         said: list[Note] = []
         frame, heat = read_pair(item.visible, item.infrared, orient, False, said)
@@ -55,19 +56,26 @@ def read_pairs(visible: str, infrared: str, count: int, affixes: Affixes = NO_AF
 
 def _frames(visible: str, infrared: str, count: int, orient: str) -> Sample:
     films = [video_files.described(path) for path in (visible, infrared)]
+    if silent := [film.path for film in films if not film.frames]:
+        raise UserError(f"{silent[0]}: does not say how many frames it has: convert it to .mp4 (H.264)")
     notes: list[Note] = []
+    video_files.compare_rates((films[0], films[1]), notes)
     turns = orientations((films[0].turn, films[1].turn), orient, 0, notes)
     sides = [video_files.Frames(film, turn) for film, turn in zip(films, turns, strict=True)]
-    wanted = set(_spread(min(film.frames for film in films), count)) or set(range(count))
-    pairs = [
-        (i, (frame, images.one_channel(heat)))
-        for i, (frame, heat) in enumerate(zip(*sides, strict=False))
-        if i in wanted
-    ]
+    wanted = set(_spread(min(film.frames for film in films), count))
+    try:
+        pairs = [
+            (i, (frame, images.one_channel(heat)))
+            for i, (frame, heat) in enumerate(zip(*sides, strict=False))
+            if i in wanted
+        ]
+    finally:
+        for side in sides:
+            side.close()
     if not pairs:
         raise UserError(f"{visible} and {infrared}: have no frame in common: check the videos")
     named = [f"frame {i}" for i, _ in pairs]
-    return Sample([pair for _, pair in pairs], named, [(visible, note) for note in notes])
+    return Sample([pair for _, pair in pairs], named, [(visible, note) for note in notes], [])
 
 
 def _spread(total: int, count: int) -> list[int]:

@@ -39,19 +39,19 @@ class Rig:
 
     def write(self, path: str | Path) -> None:
         """Writes the file as a whole or not at all."""
-        lenses = {
-            side: lens and lens.as_dict() for side, lens in zip(("visible", "infrared"), self.lenses, strict=True)
-        }
-        content = {
-            "format": _FORMAT,
+        content = {"format": _FORMAT, "model": self.model, **self.as_dict(), "about": self.about}
+        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+    def as_dict(self) -> dict[str, Any]:
+        """What decides where infrared pixels lie, for JSON."""
+        return {
             "visible_size": list(self.visible_size),
             "infrared_size": list(self.infrared_size),
-            "model": self.model,
             "matrix": self.matrix.tolist(),
-            "lenses": lenses,
-            "about": self.about,
+            "lenses": {
+                side: lens and lens.as_dict() for side, lens in zip(("visible", "infrared"), self.lenses, strict=True)
+            },
         }
-        write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, path: str | Path) -> "Rig":
@@ -72,7 +72,7 @@ class Rig:
                 raise ValueError
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}): give the file that align wrote") from None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise UserError(f"{path}: is no rig file: make one with iassf-jax align") from None
         return rig
 
@@ -95,7 +95,7 @@ class Rig:
 
     @functools.cached_property
     def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Infrared pixels of every visible one: float32[H, W] each; through the lenses where there are any."""
+        """Infrared pixels of every visible one: float32[H, W] each; -1 where a lens shows none."""
         w, h = self.visible_size
         x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         points = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
@@ -103,6 +103,7 @@ class Rig:
         points = visible.straightened(points) if visible else points
         points = warps.apply(self.matrix, points)
         points = infrared.bent(points) if infrared else points
+        points = np.where(np.isnan(points), -1, points)
         return tuple(points[:, i].reshape(h, w).astype(np.float32) for i in (0, 1))
 
     @functools.cached_property

@@ -145,12 +145,14 @@ def run(args: argparse.Namespace) -> int:
         "overwrite": args.overwrite,
         "placing": _placing(args),
     }
+    of_videos = not args.pairs and (is_video(args.visible) or is_video(args.infrared))
+    if args.smoothing != _SMOOTHING and not of_videos:
+        raise UserError("--smoothing is for videos: leave it out for images")
     set_up()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     fuser = load(args.checkpoint, max_tile=args.max_tile, overlap=args.overlap, refinements=args.refinements)
     if args.pairs:
         return _run_table(fuser, args, how)
-    of_videos = is_video(args.visible) or is_video(args.infrared)
     return (_run_videos if of_videos else _run_images)(fuser, args, how)
 
 
@@ -212,8 +214,6 @@ def _placing(args: argparse.Namespace) -> Any:
 def _run_images(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> int:
     from iassf_jax.fuse.files import Options, fuse_files
 
-    if args.smoothing != _SMOOTHING:
-        raise UserError("--smoothing is for videos: leave it out for images")
     read = {"damaged": args.damaged == "read", "affixes": affixes(args), "manifest": args.manifest}
     options = Options(args.save, shard=args.shard, **read, **how)
     with tqdm(unit="pair", desc=_FIRST, disable=None) as bar:
@@ -233,8 +233,6 @@ def _run_videos(fuser: Any, args: argparse.Namespace, how: dict[str, Any]) -> in
     if any(given):
         options = "--save, --manifest, --shard, --damaged, prefixes and suffixes"
         raise UserError(f"{options} are for images: leave them out for videos")
-    if args.register:
-        raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     with tqdm(unit="frame", desc=_FIRST, disable=None) as bar:
         count, notes, problems = fuse_videos(
             fuser, args.visible, args.infrared, args.output, args.smoothing, progress=shown(bar), **how

@@ -72,7 +72,7 @@ class _File:
 
 
 def find_items(
-    visible: str, infrared: str, output: Path, affixes: Affixes = NO_AFFIXES
+    visible: str, infrared: str, output: Path | None, affixes: Affixes = NO_AFFIXES
 ) -> tuple[list[Item], list[Problem]]:
     """The pairs that two paths mean, sorted by name, and what has no partner.
 
@@ -81,11 +81,14 @@ def find_items(
             for any folders); where that pairs nothing, and in folders, in their names without suffix.
         infrared: the same.
         output: a folder; or, for two files, an image file. Folders that globs leave open are made again there.
+            None: nothing will be written, and targets mean nothing.
         affixes: of the names.
 
     Raises:
         UserError: nothing to do, an input that would be overwritten, or an output that cannot be.
     """
+    is_written = output is not None
+    output = Path() if output is None else output
     if os.path.isfile(visible) and os.path.isfile(infrared):
         items, problems = [_single(visible, infrared, output)], []
     else:
@@ -105,7 +108,8 @@ def find_items(
                 "name the two of a pair alike, or say what differs with --visible-suffix, --infrared-suffix, "
                 "--visible-prefix and --infrared-prefix"
             )
-    _check_inputs_stay(items, output)
+    if is_written:
+        _check_inputs_stay(items, output)
     return items, problems
 
 

@@ -117,10 +117,12 @@ def fuse_videos(
     """
     output = Path(output)
     check_orient(orient)
+    if placing is not None and placing.register:
+        raise UserError("--register is for images: align a video's cameras once, with iassf-jax align, and give --rig")
     pair = described(visible), described(infrared)
     _check_output(output, pair, overwrite)
     notes: list[Note] = []
-    _compare_rates(pair, notes)
+    video_files.compare_rates(pair, notes)
     turns = orientations((pair[0].turn, pair[1].turn), orient, 0, notes)
     steady = SteadyFuser(fuser, smoothing, strengths)
     sides = Frames(pair[0], turns[0]), Frames(pair[1], turns[1])
@@ -162,20 +164,6 @@ def _write_video(
     finally:
         scratch.unlink(missing_ok=True)
     return count
-
-
-def _compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:
-    """Rates that drift apart by a frame in a hundred are refused, others told; so are bits that are not read."""
-    (first, second), names = (video.rate for video in pair), " and ".join(video.path for video in pair)
-    rates = f"{first:g} and {second:g} frames a second"
-    if abs(first - second) > 0.01 * first:
-        raise UserError(f"{names}: have {rates}: convert one of them, frames are paired by number")
-    if abs(first - second) > 1e-4 * first:
-        notes.append(Note("the two videos have different frame rates, and their frames are paired by number", rates))
-    for video in pair:
-        if video.bits > 8 and not video.is_raw:
-            about = "a video of more bits was read at 8: convert it to .mkv (ffmpeg -c:v ffv1 -pix_fmt gray16le)"
-            notes.append(Note(about, f"{video.path}, {video.bits} bits"))
 
 
 def _ended_early(pair: tuple[Video, Video], sides: tuple[Frames, Frames]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from iassf_jax.data.notes import Note  # noqa: E402
 from iassf_jax.errors import UserError  # noqa: E402
 from iassf_jax.fuse.video_pixels import Packets, Reader, as_stored, bits  # noqa: E402
 
@@ -112,6 +113,20 @@ def described(path: str) -> Video:
         bits=depth,
         is_raw=frame.dtype == np.uint16,
     )
+
+
+def compare_rates(pair: tuple[Video, Video], notes: list[Note]) -> None:
+    """Rates that drift apart by a frame in a hundred are refused, others told; so are bits that are not read."""
+    (first, second), names = (video.rate for video in pair), " and ".join(video.path for video in pair)
+    rates = f"{first:g} and {second:g} frames a second"
+    if abs(first - second) > 0.01 * first:
+        raise UserError(f"{names}: have {rates}: convert one of them, frames are paired by number")
+    if abs(first - second) > 1e-4 * first:
+        notes.append(Note("the two videos have different frame rates, and their frames are paired by number", rates))
+    for video in pair:
+        if video.bits > 8 and not video.is_raw:
+            about = "a video of more bits was read at 8: convert it to .mkv (ffmpeg -c:v ffv1 -pix_fmt gray16le)"
+            notes.append(Note(about, f"{video.path}, {video.bits} bits"))
 
 
 def turn_of(reader: Reader) -> int:

@@ -11,7 +11,7 @@ from iassf_jax.align import warps
 from iassf_jax.align.edges import edge_field
 from iassf_jax.align.find import find_rig, register
 from iassf_jax.align.lenses import Lens
-from iassf_jax.align.placing import Placing, placed_pair
+from iassf_jax.align.placing import Placing, placed_pair, prepare_placed
 from iassf_jax.align.rig import Rig, largest_rectangle
 from iassf_jax.cli.main import main
 from iassf_jax.data import images
@@ -99,6 +99,13 @@ def test_a_pair_that_fails_falls_back_to_the_rig(found, pairs):
         Placing(register=True).of_pair(pairs[0][0], blank)
 
 
+def test_a_pair_that_falls_back_to_the_rig_is_told():
+    rng, notes = np.random.default_rng(0), []
+    visible, blank = rng.integers(0, 255, (30, 40, 3), np.uint8), np.zeros((30, 20), np.uint8)
+    prepare_placed(visible, blank, placing=Placing(half_rig(), register=True), notes=notes)
+    assert "could not be registered: the rig was used" in [note.about for note in notes]
+
+
 def test_a_rig_file_comes_back_and_fits_other_resolutions(found, tmp_path):
     found.rig.write(tmp_path / "rig.json")
     rig = Rig.read(tmp_path / "rig.json")
@@ -120,6 +127,25 @@ def test_a_bad_rig_file_is_told_in_one_line(tmp_path, text):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="cannot be read"):
         Rig.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("size", [1e400, float("nan")])
+def test_a_rig_of_no_size_is_told_in_one_line(tmp_path, size):
+    lens = wide_lens(60, 0, 0, 0, 0)
+    for rig in (Rig(np.eye(3), (64, 48), (size, 48)), Rig(np.eye(3), (64, 48), (64, 48), lenses=(None, lens))):
+        rig.write(tmp_path / "rig.json")
+        text = (tmp_path / "rig.json").read_text().replace('"size": [\n        64', f'"size": [{json.dumps(size)}')
+        (tmp_path / "rig.json").write_text(text)
+        with pytest.raises(UserError, match="is no rig file"):
+            Rig.read(tmp_path / "rig.json")
+
+
+def test_settings_tell_rigs_apart_by_all_that_decides_the_results():
+    lenses = wide_lens(60, 0, 0, 0, 0), wide_lens(60, -0.1, 0, 0, 0)
+    rigs = [Rig(np.eye(3), (64, 48), (64, 48), lenses=(None, lens)) for lens in (None, *lenses)]
+    settings = [Placing(rig).as_dict() for rig in [*rigs, Rig(np.eye(3), (64, 48), (32, 24))]]
+    assert all(settings.count(one) == 1 for one in settings)
+    assert json.loads(json.dumps(settings)) == settings
 
 
 def half_rig():
@@ -194,6 +220,42 @@ def test_lenses_bend_and_straighten(tmp_path):
     for name in ("bad.yml", "none.yml"):
         with pytest.raises(UserError, match="calibration"):
             Lens.read(tmp_path / name)
+
+
+def wide_lens(degrees, *distortion):
+    """Of 64 x 48 pixels, of which the middle row sees so many degrees where it is straight."""
+    focal = 32 / np.tan(np.radians(degrees / 2))
+    return Lens(np.array([[focal, 0, 31.5], [0, focal, 23.5], [0, 0, 1]]), np.array(distortion, float), (64, 48))
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        wide_lens(100, -0.3, 0.1, 0.001, -0.001, -0.02),
+        wide_lens(120, -0.25, 0.06, 0, 0, -0.006),
+        wide_lens(110, 0.1, 0.2, 0, 0, 0.3, 0.4, 0.3, 0.1),
+    ],
+)
+def test_wide_lenses_are_straightened_up_to_where_they_fold(lens):
+    pixels = np.stack(np.meshgrid(np.arange(64.0), np.arange(48.0)), axis=-1).reshape(-1, 2)
+    bent = lens.bent(pixels)
+    seen = np.isfinite(bent[:, 0])
+    assert seen.mean() > 0.99
+    np.testing.assert_allclose(lens.straightened(bent[seen]), pixels[seen], atol=0.15)
+    found = lens.straightened(pixels)  # corners of an image may have no place in its lens
+    known = np.isfinite(found[:, 0])
+    assert known.mean() > 0.4
+    np.testing.assert_allclose(lens.bent(found[known]), pixels[known], atol=0.01)
+
+
+def test_what_a_lens_does_not_see_does_not_fold_into_its_image():
+    lens = wide_lens(60, -0.3, 0, 0, 0)
+    visible = np.linalg.inv(wide_lens(120, 0, 0, 0, 0).matrix)
+    rig = Rig(lens.matrix @ visible, (64, 48), (64, 48), lenses=(None, lens))
+    x, y = np.meshgrid(np.arange(64), np.arange(48))
+    tangent = np.hypot(visible[0, 0] * (x - 31.5), visible[0, 0] * (y - 23.5))
+    assert (rig.weight[tangent > 1.06] == 0).all() and (rig.weight[tangent < 0.4] == 1).all()
+    assert np.isfinite(rig.placed(np.full((48, 64), 7, np.float32))).all()
 
 
 def test_align_then_fuse_as_a_user_does(pairs, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Pairs for `align` are found, read and turned as `fuse` does it."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from iassf_jax.cli.main import main
 from iassf_jax.data import images
 from iassf_jax.data.orientation import upright
 from iassf_jax.errors import UserError
+from iassf_jax.fuse import video_files
 from iassf_jax.fuse.pairs import Affixes
 from image_files import save
 
@@ -48,6 +51,17 @@ def test_tagged_videos_are_turned_where_both_agree(tmp_path):
     assert read_pairs(visible, infrared, 2, orient="never").pairs[0][0].shape == (48, 64, 3)
 
 
+def test_videos_whose_frames_do_not_go_together_are_refused(tmp_path, monkeypatch):
+    paths = [write(tmp_path / f"{rate}.avi", [VISIBLE] * 3, "MJPG", rate) for rate in (30, 29.97, 25)]
+    with pytest.raises(UserError, match="30 and 25 frames a second"):
+        read_pairs(paths[0], paths[2], 2)
+    assert "different frame rates" in abouts(read_pairs(*paths[:2], 2))[0]
+    real = video_files.described
+    monkeypatch.setattr(video_files, "described", lambda path: dataclasses.replace(real(path), frames=0))
+    with pytest.raises(UserError, match=r"30\.avi: does not say how many frames"):
+        read_pairs(paths[0], paths[0], 2)
+
+
 def test_temperatures_are_brought_to_16_bits(tmp_path):
     images.write_image(tmp_path / "v.png", VISIBLE)
     celsius = (10 + INFRARED / 255 * 20).astype(np.float32)
@@ -67,6 +81,29 @@ def test_partners_are_named_as_for_fuse(tmp_path):
     folder = str(tmp_path / "f")
     sample = read_pairs(folder, folder, 1, Affixes(visible_suffix="_vi", infrared_suffix="_ir"))
     np.testing.assert_array_equal(sample.pairs[0][1], INFRARED)
+
+
+def test_what_has_no_partner_is_told_and_any_folder_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("vi/a", "vi/b", "aligned/a"):
+        images.write_image(tmp_path / f"{name}.png", INFRARED if name == "aligned/a" else VISIBLE)
+    sample = read_pairs("vi", "aligned", 5)
+    assert sample.names == ["a"] and [problem.path for problem in sample.problems] == ["vi/b.png"]
+    monkeypatch.setattr("iassf_jax.align.find.find_rig", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["align", "--visible", "vi", "--infrared", "aligned", "--output", "rig.json"])
+    assert "1 left out:\nvi/b.png: there is no infrared image of this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rig.json", "rig_overlay.png"])
+def test_what_is_there_stays_unless_it_may_be_overwritten(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    arguments = ["align", "--visible", "none", "--infrared", "none", "--output", "rig.json"]
+    with pytest.raises(SystemExit, match=rf"{name}: is there already"):
+        main(arguments)
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        main([*arguments, "--overwrite"])
 
 
 def test_the_command_takes_names_and_orientation(tmp_path, monkeypatch, capsys):

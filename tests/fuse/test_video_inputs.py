@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from iassf_jax.align.placing import Placing
 from iassf_jax.cli.main import main
 from iassf_jax.errors import UserError
 from iassf_jax.fuse import prepare, video
@@ -179,6 +180,7 @@ def command(monkeypatch):
         ("avi", ["--damaged", "read"], "--damaged, .* are for images"),
         ("avi", ["--infrared-suffix", "_ir"], "suffixes are for images"),
         ("avi", ["--save", "panel"], "--save, .* are for images"),
+        ("avi", ["--register"], "--register is for images"),
         ("png", ["--smoothing", "0"], "--smoothing is for videos"),
     ],
 )
@@ -187,6 +189,17 @@ def test_options_without_effect_are_refused(tmp_path, suffix, option, words):
     output = tmp_path / f"out.{suffix}"
     with pytest.raises(SystemExit, match=words):
         main(["fuse", "--visible", f"a.{suffix}", "--infrared", f"b.{suffix}", "--output", str(output), *option])
+
+
+@pytest.mark.usefixtures("command")
+def test_a_table_is_not_smoothed():
+    with pytest.raises(SystemExit, match="--smoothing is for videos"):
+        main(["fuse", "--pairs", "pairs.csv", "--output", "out", "--smoothing", "0.5"])
+
+
+def test_videos_are_not_registered(tmp_path):
+    with pytest.raises(UserError, match="--register is for images"):
+        fused(tmp_path, "a.avi", "b.avi", placing=Placing(register=True))
 
 
 @pytest.mark.usefixtures("command")
