@@ -102,8 +102,7 @@ def load(
 
 def _fingerprint(weights: str | Path, params: Any) -> str:
     """SHA-256 of the file of weights, or of the parameters where they are a folder."""
-    path = shipped.weights_file(weights) if isinstance(weights, str) else None
-    path = path or Path(weights)
+    path = shipped.weights_file(weights) or Path(weights)
     digest = hashlib.sha256()
     if path.is_file():
         digest.update(path.read_bytes())

@@ -69,19 +69,17 @@ def read_weights(sources: Sequence[str | Path]) -> Weights:
 
     Args:
         sources: a name of shipped weights, also where a file or folder has that name (`./NAME`, or a `Path`, is that
-            one); a `.pth`
-            file of the authors (final weights or a training checkpoint), its parts, one of them or their folder; a
-            `.safetensors` file; or the folder of a training run or of converted weights.
+            one); a `.pth` file of the authors (final weights or a training checkpoint), its parts, one of them or
+            their folder; a `.safetensors` file; or the folder of a training run or of converted weights.
 
     Raises:
         UserError: no such file, a file that is damaged or refused, or names and shapes that differ (all are listed).
     """
     paths = [Path(source) for source in sources]
-    name = sources[0]
-    if len(paths) == 1 and isinstance(name, str) and (file := shipped.weights_file(name)):
+    if len(paths) == 1 and (file := shipped.weights_file(sources[0])):
         weights = _from_safetensors(file)
         step = {name: x for name, x in weights.source.items() if name == "step"}  # not the folder of who trained them
-        return dataclasses.replace(weights, source={"name": name, **step})
+        return dataclasses.replace(weights, source={"name": str(sources[0]), **step})
     first = paths[0]
     for path in paths:
         if not _is_there(path):
@@ -119,9 +117,9 @@ def write_weights(weights: Weights, target: str | Path, half: bool = False) -> N
     target = Path(target)
     if half and target.suffix != SAFETENSORS:
         raise UserError(f"{target}: half precision goes into a {SAFETENSORS} file only")
-    own = full_settings(RELEASE)
-    if target.suffix and weights.model["name"] == RELEASE["name"]:
-        if other := [x for x in own if x != "dtype" and full_settings(weights.model)[x] != own[x]]:
+    if target.suffix in (SAFETENSORS, *TORCH_SUFFIXES) and weights.model["name"] == RELEASE["name"]:
+        own, found = full_settings(RELEASE), full_settings(weights.model)
+        if other := [x for x in own if x != "dtype" and found[x] != own[x]]:
             raise UserError(f"{target}: files of the released network hold its own {', '.join(other)}: write a folder")
     _check_target(target, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
     if target.suffix in TORCH_SUFFIXES:

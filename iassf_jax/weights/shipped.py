@@ -21,8 +21,8 @@ def card(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def weights_file(name: str) -> Path | None:
-    """The file of shipped weights; None if there are none of that name.
+def weights_file(name: str | Path) -> Path | None:
+    """The file of shipped weights; None if there are none of that name: a `Path` is never a name.
 
     Raises:
         UserError: the file is not the one that its card describes.

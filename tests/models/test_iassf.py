@@ -82,8 +82,9 @@ def test_number_of_fusion_blocks(blocks):
 
 
 @pytest.mark.slow
-def test_five_fusion_blocks_train_every_weight():
-    assert_alive(*drawn(fusion_blocks=5))
+@pytest.mark.parametrize("blocks", [1, 5, 7])
+def test_any_number_of_fusion_blocks_trains_every_weight(blocks):
+    assert_alive(*drawn(fusion_blocks=blocks))
 
 
 @pytest.fixture(scope="module")

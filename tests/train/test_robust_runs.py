@@ -264,7 +264,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, whole, data):
     """Also while a checkpoint is saved, as one is after each step; in the end, the parameters are the same bits."""
     rng, flags = random.Random(0), ["--config.checkpoint.every=1", "--config.checkpoint.keep=10"]
     seconds = seconds_of(tmp_path / "calm", data, *flags)
-    for _ in range(12):
+    for _ in range(20):
         process = train(tmp_path / "run", data, *flags)
         time.sleep(rng.uniform(0.5, 1.1) * seconds)
         process.kill()

@@ -98,6 +98,8 @@ def test_files_hold_no_released_network_of_other_depths(tmp_path, name):
     with pytest.raises(UserError, match="files of the released network hold its own depths: write a folder"):
         write_weights(other, tmp_path / name)
     assert not list(tmp_path.iterdir())
+    write_weights(other, tmp_path / "run.v2")  # a folder, whatever dots it has
+    assert (tmp_path / "run.v2" / "config.json").is_file()
 
 
 def test_the_command_takes_the_mean_with_the_weights_from_before(weights, tmp_path):
