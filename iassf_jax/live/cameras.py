@@ -1,7 +1,9 @@
 """A camera, file, pipe or stream, read in a thread: newest frames count, and what breaks off is opened again."""
 
 import dataclasses
+import os
 import re
+import select
 import stat
 import threading
 import time
@@ -125,7 +127,10 @@ class Camera:
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
 
     def _open_and_read(self) -> None:
-        reader = _opened(self.source, self._kind, self._grey)
+        if self._kind == "pipe":
+            reader = _opened_pipe(str(self.source), self._grey, self._stop)
+        else:
+            reader = _opened(self.source, self._kind, self._grey)
         if reader is None:
             return
         try:
@@ -219,6 +224,18 @@ def _opened(source: str | int, kind: str, grey: bool) -> Reader | None:
         reader.release()
         return None
     return as_stored(reader) if grey else reader
+
+
+def _opened_pipe(path: str, grey: bool, stop: threading.Event) -> Reader | None:
+    """Once something is in it: OpenCV would wait for that with a lock, and no other video could be opened meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY)  # waits for a writer
+    try:
+        while not stop.is_set():
+            if select.select([descriptor], [], [], 0.2)[0]:
+                return _opened(f"pipe:{descriptor}", "pipe", grey)
+        return None
+    finally:
+        os.close(descriptor)  # FFmpeg has one of its own
 
 
 def _channels(image: np.ndarray, grey: bool) -> np.ndarray:

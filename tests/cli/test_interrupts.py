@@ -11,6 +11,8 @@ BEGIN = """
 import gc, os, signal, sys, time
 from iassf_jax.cli.interrupts import heard
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without it
+
 def ctrl_c(*_):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0)  # Python looks for signals

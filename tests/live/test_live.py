@@ -227,16 +227,34 @@ def test_a_pipe_is_a_camera(tmp_path):
 def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
     monkeypatch.setattr("iassf_jax.live.loop._UNEXPLAINED", 0.1)
     monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 0.1)
-    pipe, visible = tmp_path / "pipe", film(tmp_path / "v.avi", 4, 20)
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    live = iassf_jax.live(visible, str(pipe), fuser=StubFuser())
-    wait_for(lambda: live._cameras[0].newest())
+    live = iassf_jax.live(str(pipe), film(tmp_path / "i.avi", 4, 20), fuser=StubFuser())
+    wait_for(lambda: live._cameras[1].newest())
     threading.Timer(1.5, live.close).start()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert list(live) == []
     assert [str(w.message) for w in said] == [f"waiting for {pipe}"]
-    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # its reader can leave
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_that_is_waited_for_holds_no_other_source_up(tmp_path):
+    """OpenCV opens one video at a time, and would wait for a pipe's writer, then for what it writes."""
+    data = Path(film(tmp_path / "v.avi", 6, 10)).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    waiting = started(str(pipe))
+    time.sleep(0.5)
+    other = started(film(tmp_path / "other.avi", 3, 10))
+    wait_for(lambda: other.state == "ended")
+    with pipe.open("wb") as to:
+        time.sleep(0.5)
+        third = started(str(tmp_path / "other.avi"))
+        wait_for(lambda: third.state == "ended")
+        to.write(data)
+    wait_for(lambda: waiting.newest() and waiting.newest().number == 6)
+    waiting.close()
 
 
 def test_closing_from_another_thread_ends_the_loop_at_once(monkeypatch):
