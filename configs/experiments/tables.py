@@ -24,7 +24,7 @@ def get_config(base: str = "haze") -> ConfigDict:
     variants |= {f"M = {m}": {"model": {"fusion_blocks": m}} for m in blocks}
     variants["HDE of features"] = {"model": {"hde_of_features": True}}
     variants["t, A unsupervised"] = {"loss": {"transmission": 0.0, "airlight": 0.0}}
-    for longest, shape in ((96, (64, 96)), (192, (128, 192)), (256, (192, 256))):
+    for longest, shape in ((96, (64, 96)), (192, (128, 192)), (256, (192, 256)), (384, (288, 384))):
         small = {"model": {"working_size": longest}, "data": {"whole_size": (shape,)}}
         variants[f"working size {longest}"] = small
     crops = {
