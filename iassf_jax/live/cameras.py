@@ -1,5 +1,6 @@
 """A camera, file, pipe or stream, read in a thread: newest frames count, and what breaks off is opened again."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -8,6 +9,7 @@ import stat
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -127,19 +129,17 @@ class Camera:
             self._stop.wait(_RETRIES[min(tries, len(_RETRIES) - 1)])
 
     def _open_and_read(self) -> None:
-        if self._kind == "pipe":
-            reader = _opened_pipe(str(self.source), self._grey, self._stop)
-        else:
-            reader = _opened(self.source, self._kind, self._grey)
-        if reader is None:
-            return
-        try:
-            if self._kind == "file":
-                self.turn = turn_of(reader)
-                reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-            self._read(reader)
-        finally:
-            reader.release()
+        with _address(self.source, self._kind, self._stop) as address:
+            reader = _opened(address, self._kind, self._grey)
+            if reader is None:
+                return
+            try:
+                if self._kind == "file":
+                    self.turn = turn_of(reader)
+                    reader.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+                self._read(reader)
+            finally:
+                reader.release()
 
     def _read(self, reader: Reader) -> None:
         """Reads to the end of the source; a file at its own pace."""
@@ -213,7 +213,27 @@ def _kind(source: str | int) -> str:
     return "file" if stat.S_ISREG(mode) else "pipe"
 
 
-def _opened(source: str | int, kind: str, grey: bool) -> Reader | None:
+@contextlib.contextmanager
+def _address(source: str | int, kind: str, stop: threading.Event) -> Iterator[str | int | None]:
+    """What OpenCV is to open; of a pipe once something is in it, or None when stopped before.
+
+    OpenCV would wait for that with a lock, and no other video could be opened meanwhile.
+    """
+    if kind != "pipe":
+        yield source
+        return
+    descriptor = os.open(source, os.O_RDONLY)  # waits for a writer
+    try:
+        while not stop.is_set() and not select.select([descriptor], [], [], 0.2)[0]:
+            pass
+        yield None if stop.is_set() else f"pipe:{descriptor}"
+    finally:
+        os.close(descriptor)  # not before the reader is done: FFmpeg before 6 reads this very one
+
+
+def _opened(source: str | int | None, kind: str, grey: bool) -> Reader | None:
+    if source is None:
+        return None
     if kind == "device":
         reader = cv2.VideoCapture(source)
         reader.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -224,18 +244,6 @@ def _opened(source: str | int, kind: str, grey: bool) -> Reader | None:
         reader.release()
         return None
     return as_stored(reader) if grey else reader
-
-
-def _opened_pipe(path: str, grey: bool, stop: threading.Event) -> Reader | None:
-    """Once something is in it: OpenCV would wait for that with a lock, and no other video could be opened meanwhile."""
-    descriptor = os.open(path, os.O_RDONLY)  # waits for a writer
-    try:
-        while not stop.is_set():
-            if select.select([descriptor], [], [], 0.2)[0]:
-                return _opened(f"pipe:{descriptor}", "pipe", grey)
-        return None
-    finally:
-        os.close(descriptor)  # FFmpeg has one of its own
 
 
 def _channels(image: np.ndarray, grey: bool) -> np.ndarray:
