@@ -1,6 +1,6 @@
 """Tables VII to IX and rows of ours at a scale that two CPU cores reach: small images, few steps, three seeds.
 
-The last three rows, networks at full size, take most of the time.
+The last rows, large working sizes and networks at full size, take most of the time.
 
 iassf-jax experiment --config experiments/tables --config.data.root=ROOT[,ROOT] --limit 24
 """

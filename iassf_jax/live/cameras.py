@@ -130,7 +130,7 @@ class Camera:
 
     def _open_and_read(self) -> None:
         with _address(self.source, self._kind, self._stop) as address:
-            reader = _opened(address, self._kind, self._grey)
+            reader = None if self._stop.is_set() else _opened(address, self._kind, self._grey)
             if reader is None:
                 return
             try:
@@ -214,8 +214,8 @@ def _kind(source: str | int) -> str:
 
 
 @contextlib.contextmanager
-def _address(source: str | int, kind: str, stop: threading.Event) -> Iterator[str | int | None]:
-    """What OpenCV is to open; of a pipe once something is in it, or None when stopped before.
+def _address(source: str | int, kind: str, stop: threading.Event) -> Iterator[str | int]:
+    """What OpenCV is to open; of a pipe once something is in it, or when stopped.
 
     OpenCV would wait for that with a lock, and no other video could be opened meanwhile.
     """
@@ -226,14 +226,12 @@ def _address(source: str | int, kind: str, stop: threading.Event) -> Iterator[st
     try:
         while not stop.is_set() and not select.select([descriptor], [], [], 0.2)[0]:
             pass
-        yield None if stop.is_set() else f"pipe:{descriptor}"
+        yield f"pipe:{descriptor}"
     finally:
         os.close(descriptor)  # not before the reader is done: FFmpeg before 6 reads this very one
 
 
-def _opened(source: str | int | None, kind: str, grey: bool) -> Reader | None:
-    if source is None:
-        return None
+def _opened(source: str | int, kind: str, grey: bool) -> Reader | None:
     if kind == "device":
         reader = cv2.VideoCapture(source)
         reader.set(cv2.CAP_PROP_BUFFERSIZE, 1)

@@ -39,6 +39,14 @@ def fuser():
     return Fuser(tiny.weights())
 
 
+@pytest.fixture
+def pipe(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
 def film(path, count, rate, step=5):
     """Frame i is grey of level `step` i."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, SIZE[::-1])
@@ -208,11 +216,8 @@ def test_no_message_has_a_password():
         assert "secret" not in said and source[-3:] in said
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_a_camera(tmp_path):
+def test_a_pipe_is_a_camera(tmp_path, pipe):
     data = Path(film(tmp_path / "v.avi", 12, 10)).read_bytes()
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
     camera = started(str(pipe))
     for expected in (1, 13):  # it is opened again
         writer = threading.Thread(target=lambda: pipe.write_bytes(data), daemon=True)
@@ -223,12 +228,9 @@ def test_a_pipe_is_a_camera(tmp_path):
     camera.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
+def test_a_pipe_without_a_writer_is_told_once(tmp_path, pipe, monkeypatch):
     monkeypatch.setattr("iassf_jax.live.loop._UNEXPLAINED", 0.1)
     monkeypatch.setattr("iassf_jax.live.loop._STALE_AFTER", 0.1)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
     live = iassf_jax.live(str(pipe), film(tmp_path / "i.avi", 4, 20), fuser=StubFuser())
     wait_for(lambda: live._cameras[1].newest())
     threading.Timer(1.5, live.close).start()
@@ -238,12 +240,9 @@ def test_a_pipe_without_a_writer_is_told_once(tmp_path, monkeypatch):
     assert [str(w.message) for w in said] == [f"waiting for {pipe}"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_that_is_waited_for_holds_no_other_source_up(tmp_path):
+def test_a_pipe_that_is_waited_for_holds_no_other_source_up(tmp_path, pipe):
     """OpenCV opens one video at a time, and would wait for a pipe's writer, then for what it writes."""
     data = Path(film(tmp_path / "v.avi", 6, 10)).read_bytes()
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
     waiting = started(str(pipe))
     time.sleep(0.5)
     other = started(film(tmp_path / "other.avi", 3, 10))
